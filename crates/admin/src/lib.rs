@@ -1,0 +1,1 @@
+//! Cluster operations as typed functions, and the CLI verbs that print them.

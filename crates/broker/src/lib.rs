@@ -1,0 +1,1 @@
+//! Broker services: produce, consume, hold, offsets, groups, topics, admin.

@@ -1,0 +1,1 @@
+//! The Rust SDK of Kerolox: framed connection, typed calls, route lookup.

@@ -1,0 +1,1 @@
+//! The config declaration, value kinds and the properties format.

@@ -1,0 +1,1 @@
+//! Tag expressions: parse, check, evaluate.

@@ -1,0 +1,1 @@
+//! Framed connections, the server loop and outgoing links.

@@ -1,0 +1,1 @@
+//! The simulator: virtual time, faulty disk and network, checkers.
