@@ -1,0 +1,131 @@
+//! The table of all RPCs: one row per request code, one file per area.
+//!
+//! A row says what the request is called, which typed headers it and its answer carry, who serves it and what
+//! a caller must be allowed to do. Dispatch, permission checks, the generated page and the listings read the
+//! same row; a code without a handler stays visible and is answered "not supported".
+
+pub mod consume;
+pub mod offset;
+pub mod produce;
+pub mod route;
+
+use crate::header::{FieldInfo, Fields};
+
+/// One request code as a type: its headers are known to the compiler.
+pub trait Rpc {
+    /// Request code on the wire.
+    const CODE: i32;
+    /// The original's name of the code.
+    const NAME: &'static str;
+    /// Typed header of the request.
+    type Request: Fields;
+    /// Typed header of a successful answer.
+    type Reply: Fields;
+}
+
+/// What a caller must be allowed to do. Unknown codes are refused before this is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing beyond a connection.
+    Nothing,
+    /// Publish to the topic named.
+    Publish,
+    /// Subscribe with the group and to the topic named.
+    Subscribe,
+    /// Read what others do: routes of a cluster, statistics, connections.
+    Inspect,
+    /// Change or reveal more than messages.
+    Admin,
+    /// Cluster traffic: registration, metadata sync.
+    Cluster,
+}
+
+/// Who answers a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// The name server.
+    Namesrv,
+    /// The broker.
+    Broker,
+    /// A client, asked by the broker.
+    Client,
+    /// A controller.
+    Controller,
+}
+
+/// A row as data.
+#[derive(Debug, Clone, Copy)]
+pub struct RpcInfo {
+    /// Request code on the wire.
+    pub code: i32,
+    /// The original's name of the code.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Who answers.
+    pub server: Server,
+    /// What the caller needs.
+    pub need: Need,
+    /// Fields of the request.
+    pub request: &'static [FieldInfo],
+    /// Fields of the answer.
+    pub reply: &'static [FieldInfo],
+}
+
+/// Rows of all areas; search with [`info`].
+pub const TABLES: &[&[RpcInfo]] = &[produce::TABLE, consume::TABLE, offset::TABLE, route::TABLE];
+
+/// All rows.
+pub fn table() -> impl Iterator<Item = &'static RpcInfo> {
+    TABLES.iter().flat_map(|rows| rows.iter())
+}
+
+/// The row of a code.
+pub fn info(code: i32) -> Option<&'static RpcInfo> {
+    table().find(|row| row.code == code)
+}
+
+/// Declares the rows of one area.
+#[macro_export]
+macro_rules! rpcs {
+    ($( #[doc = $doc:literal] $(#[doc = $more:literal])*
+        $code:literal $name:ident $wire:literal : $request:ty => $reply:ty, $server:ident, needs $need:ident; )*) => {
+        /// Rows of this area.
+        pub const TABLE: &[$crate::rpc::RpcInfo] = &[
+            $( $crate::rpc::RpcInfo {
+                code: $code,
+                name: $wire,
+                doc: concat!($doc $(, $more)*).trim_ascii(),
+                server: $crate::rpc::Server::$server,
+                need: $crate::rpc::Need::$need,
+                request: <$request as $crate::header::Fields>::FIELDS,
+                reply: <$reply as $crate::header::Fields>::FIELDS,
+            }, )*
+        ];
+        $(
+            #[doc = $doc] $(#[doc = $more])*
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl $crate::rpc::Rpc for $name {
+                const CODE: i32 = $code;
+                const NAME: &'static str = $wire;
+                type Request = $request;
+                type Reply = $reply;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_has_one_row() {
+        let mut codes: Vec<i32> = table().map(|row| row.code).collect();
+        let all = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), all);
+    }
+}
