@@ -1,1 +1,12 @@
 //! The storage engine: commit log, consume queues, index, checkpoint, recovery, retention.
+//!
+//! Owns the store directory. Files are the original's, byte for byte, so that a 4.9 broker can take the
+//! directory over and hand it back. Knows topics and queues by name and number; knows no consumer group, no
+//! connection, no thread and no clock: time is an argument, blocking work is handed out as jobs, and the
+//! disk is a trait with a real and a faulty in-memory implementation.
+//!
+//! **Promise.** A record that `Store::commit` returned for survives `kill -9`; one below
+//! `Store::flushed` survives a power cut. The first failed write or sync poisons the store: nothing is
+//! accepted after it.
+
+pub mod disk;

@@ -1,0 +1,122 @@
+//! The disk as the store sees it.
+//!
+//! Owns nothing. Every file operation of the engine goes through these two traits, so that tests and the
+//! simulator can lose what was not synced, tear writes, fail the n-th call and fill the disk.
+//!
+//! Writes are `pwrite` into files of a set length, never through a mapping: an I/O error must come back as an
+//! error. Creating, renaming and removing is durable only after [`Disk::sync_dir`] on the parent.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// It must be there; for reading.
+    Read,
+    /// It must be there; for reading and writing.
+    Write,
+    /// Made if it is not there; for reading and writing.
+    Create,
+}
+
+/// Room on the file system of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes this process may still use.
+    pub free: u64,
+}
+
+/// An entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Name without its directory.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Bytes, of a file.
+    pub len: u64,
+}
+
+/// A directory tree.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Opens a file.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Makes a directory and its parents; durable after syncing each parent.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Entries of a directory, sorted by name. A missing directory is an error of kind `NotFound`.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Renames, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Room left.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Takes an exclusive lock that ends with the process; `WouldBlock` when another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// A text that changes when the operating system starts anew. While it is the same, what was written is
+    /// still there even if it was never synced.
+    fn boot_id(&self) -> String;
+}
+
+/// An open file. All methods take `&self`: position is an argument, and jobs share files with readers.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Fills `buf` from `at`; `UnexpectedEof` when the file ends before.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `at`. A short write is an error.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes data (and the length) durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts, or extends with zeros (a hole).
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves blocks for the range, so that later writes there cannot fail for lack of room.
+    fn allocate(&self, at: u64, len: u64) -> io::Result<()>;
+    /// Whether the range is in memory: `Some(false)` means a read would go to the device. `None`: unknown.
+    fn is_resident(&self, at: u64, len: u64) -> Option<bool>;
+    /// Hints that the range will be read soon, or will not be read again.
+    fn advise(&self, at: u64, len: u64, wanted: bool);
+}
+
+/// Where a store keeps what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// `storePathRootDir`.
+    pub root: PathBuf,
+    /// `storePathCommitLog`; more than one only to read a store that was made so.
+    pub commit_log: Vec<PathBuf>,
+}
+
+impl Paths {
+    /// The usual layout below a root.
+    pub fn under(root: impl Into<PathBuf>) -> Paths {
+        let root = root.into();
+        Paths { commit_log: vec![root.join("commitlog")], root }
+    }
+    /// Directory of the consume queues.
+    pub fn consume_queue(&self) -> PathBuf {
+        self.root.join("consumequeue")
+    }
+    /// Directory of the index files.
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+    /// Directory of the JSON exports.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+}
