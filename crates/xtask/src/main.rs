@@ -1,3 +1,88 @@
-//! Development only.
+//! The project's own commands: `cargo xtask verify` is the whole gate, `cargo xtask fix` its writing twin.
+//!
+//! Owns the order of the checks and the closing count. Knows no product code: it runs cargo and reads text.
 
-fn main() {}
+mod run;
+mod tidy;
+
+use anyhow::{Result, bail};
+use run::{Count, cargo, cargo_counted};
+use std::{path::PathBuf, time::Instant};
+
+const USAGE: &str = "\
+cargo xtask verify [--quick]   everything CI checks; changes nothing. --quick leaves out foreign clients
+cargo xtask fix                format, apply clippy's suggestions, write the generated pages anew
+cargo xtask tidy               the repository's own rules alone
+cargo xtask size               build the release binary and print its size and what it links to
+";
+
+fn main() -> Result<()> {
+    std::env::set_current_dir(root())?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["verify"] => verify(true),
+        ["verify", "--quick"] => verify(false),
+        ["fix"] => fix(),
+        ["tidy"] => tidy::check(&root()).map(drop),
+        ["size"] => size(),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// The repository's root: two levels above this crate.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs every check, even after one failed, so that one run names all that is wrong.
+fn verify(foreign_clients: bool) -> Result<()> {
+    let mut count = Count::default();
+    let mut step = |name: &str, check: &dyn Fn() -> Result<Count>| {
+        let began = Instant::now();
+        println!("\n== {name}");
+        let found = check().unwrap_or_else(|why| {
+            println!("{name}: {why:#}");
+            Count { failed: 1, ..Count::default() }
+        });
+        println!("== {name}: {found} in {:.1} s", began.elapsed().as_secs_f64());
+        count += found;
+    };
+    step("format", &|| cargo(&["fmt", "--all", "--check"]));
+    step("tidy", &|| tidy::check(&root()));
+    step("clippy", &|| {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    });
+    step("tests", &|| cargo_counted(&["test", "--workspace", "--locked", "--no-fail-fast"]));
+    step("release build", &|| cargo(&["build", "--release", "--locked", "--package", "kerolox"]));
+    if foreign_clients {
+        step("foreign clients", &|| {
+            cargo_counted(&[
+                "run",
+                "--release",
+                "--locked",
+                "--package",
+                "conformance",
+                "--",
+                "--target",
+                "kerolox",
+                "--quick",
+            ])
+        });
+    }
+    println!("\n{count}");
+    if count.failed > 0 { bail!("{} checks failed; they are named above", count.failed) } else { Ok(()) }
+}
+
+fn fix() -> Result<()> {
+    cargo(&["fmt", "--all"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"])?;
+    run::cargo_with_env(&["test", "--workspace", "--", "page"], &[("KEROLOX_BLESS", "1")])?;
+    cargo(&["fmt", "--all"]).map(drop)
+}
+
+fn size() -> Result<()> {
+    cargo(&["build", "--release", "--package", "kerolox"])?;
+    let binary = run::target_dir().join("release/kerolox");
+    println!("{} bytes", std::fs::metadata(&binary)?.len());
+    run::command("ldd", &[&binary.display().to_string()], &[]).map(drop)
+}
