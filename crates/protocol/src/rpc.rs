@@ -4,10 +4,21 @@
 //! a caller must be allowed to do. Dispatch, permission checks, the generated page and the listings read the
 //! same row; a code without a handler stays visible and is answered "not supported".
 
+pub mod acl;
+pub mod client;
+pub mod config;
 pub mod consume;
+pub mod fivex;
+pub mod group;
+pub mod kv;
 pub mod offset;
 pub mod produce;
+pub mod relay;
 pub mod route;
+pub mod stats;
+pub mod topic;
+pub mod transaction;
+pub mod unused;
 
 use crate::header::{FieldInfo, Fields};
 
@@ -73,7 +84,23 @@ pub struct RpcInfo {
 }
 
 /// Rows of all areas; search with [`info`].
-pub const TABLES: &[&[RpcInfo]] = &[produce::TABLE, consume::TABLE, offset::TABLE, route::TABLE];
+pub const TABLES: &[&[RpcInfo]] = &[
+    produce::TABLE,
+    consume::TABLE,
+    offset::TABLE,
+    client::TABLE,
+    group::TABLE,
+    topic::TABLE,
+    transaction::TABLE,
+    route::TABLE,
+    kv::TABLE,
+    stats::TABLE,
+    config::TABLE,
+    acl::TABLE,
+    relay::TABLE,
+    fivex::TABLE,
+    unused::TABLE,
+];
 
 /// All rows.
 pub fn table() -> impl Iterator<Item = &'static RpcInfo> {
@@ -127,5 +154,70 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), all);
+    }
+
+    /// Codes that an unmodified 4.9 client, tool or broker may send, and those of 5.x remoting clients.
+    #[test]
+    fn every_known_code_has_a_row() {
+        let ranges = [
+            10..=15,
+            17..=18,
+            21..=23,
+            25..=43,
+            45..=47,
+            50..=54,
+            60..=61,
+            100..=106,
+            200..=217,
+            219..=225,
+            300..=329,
+            343..=343,
+            345..=345,
+            351..=355,
+            361..=361,
+            370..=370,
+            400..=402,
+            513..=513,
+            901..=908,
+            1001..=1013,
+            2001..=2004,
+            3001..=3010,
+            200_050..=200_056,
+            200_151..=200_151,
+        ];
+        let mut expected: Vec<i32> = ranges.into_iter().flatten().collect();
+        let mut codes: Vec<i32> = table().map(|row| row.code).collect();
+        codes.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn rows_and_fields_are_named_once_and_documented() {
+        for row in table() {
+            let same = table().filter(|other| other.name == row.name).count();
+            assert_eq!(same, 1, "{}", row.name);
+            assert!(row.doc.ends_with('.'), "{}: {:?}", row.name, row.doc);
+            for fields in [row.request, row.reply] {
+                for field in fields {
+                    assert!(!field.doc.is_empty(), "{} {}", row.name, field.wire);
+                    assert_eq!(
+                        fields.iter().filter(|other| other.wire == field.wire).count(),
+                        1,
+                        "{}",
+                        row.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_or_reveals_the_broker_needs_an_administrator() {
+        for code in [17, 25, 26, 50, 51, 52, 53, 100, 102, 200, 205, 207, 215, 216, 222, 309, 318, 319] {
+            assert_eq!(info(code).map(|row| row.need), Some(Need::Admin), "{code}");
+        }
+        assert_eq!(info(310).map(|row| row.need), Some(Need::Publish));
+        assert!(info(9_999).is_none());
     }
 }

@@ -9,6 +9,12 @@ rpcs! {
     310 SendMessageV2 "SEND_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish;
     /// Stores a batch made by the client.
     320 SendBatchMessage "SEND_BATCH_MESSAGE": SendRequestV2 => SendReply, Broker, needs Publish;
+    /// Carries a reply to the requester named by the property `REPLY_TO_CLIENT`; the header has long names.
+    324 SendReplyMessage "SEND_REPLY_MESSAGE": SendRequest => SendReply, Broker, needs Publish;
+    /// Carries a reply to the requester named by the property `REPLY_TO_CLIENT`; one-letter names.
+    325 SendReplyMessageV2 "SEND_REPLY_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish;
+    /// Takes back a message that waits for its time (5.x timers).
+    370 RecallMessage "RECALL_MESSAGE": RecallRequest => RecallReply, Broker, needs Publish;
 }
 
 headers! {
@@ -82,11 +88,97 @@ headers! {
         queue_id: i32 = "queueId",
         /// Queue offset; of a batch, the first.
         queue_offset: i64 = "queueOffset",
-        /// Never set by a 4.9 broker.
+        /// Absent from a 4.9 broker's answers.
         transaction_id: Option<String> = "transactionId",
         /// Region of the broker, for traces.
         msg_region: Option<String> = "MSG_REGION",
         /// Whether traces are wanted.
         trace_on: Option<String> = "TRACE_ON",
+    }
+
+    /// Reference: 5.x `RecallMessageRequestHeader`.
+    pub struct RecallRequest {
+        /// Group of the producer; absent when the client does not say.
+        producer_group: Option<String> = "producerGroup",
+        /// Topic the message was sent to.
+        topic: String = "topic",
+        /// Handle that the answer to the send carried.
+        recall_handle: String = "recallHandle",
+    }
+    /// Reference: 5.x `RecallMessageResponseHeader`.
+    pub struct RecallReply {
+        /// Unique id of the message taken back.
+        msg_id: String = "msgId",
+    }
+}
+
+/// The one-letter form carries the same facts; whoever handles a send handles this one.
+impl From<SendRequestV2> for SendRequest {
+    fn from(v2: SendRequestV2) -> Self {
+        SendRequest {
+            producer_group: v2.producer_group,
+            topic: v2.topic,
+            default_topic: v2.default_topic,
+            default_topic_queue_nums: v2.default_topic_queue_nums,
+            queue_id: v2.queue_id,
+            sys_flag: v2.sys_flag,
+            born_timestamp: v2.born_timestamp,
+            flag: v2.flag,
+            properties: v2.properties,
+            reconsume_times: v2.reconsume_times,
+            unit_mode: v2.unit_mode,
+            max_reconsume_times: v2.max_reconsume_times,
+            batch: v2.batch,
+        }
+    }
+}
+
+impl From<SendRequest> for SendRequestV2 {
+    fn from(v1: SendRequest) -> Self {
+        SendRequestV2 {
+            producer_group: v1.producer_group,
+            topic: v1.topic,
+            default_topic: v1.default_topic,
+            default_topic_queue_nums: v1.default_topic_queue_nums,
+            queue_id: v1.queue_id,
+            sys_flag: v1.sys_flag,
+            born_timestamp: v1.born_timestamp,
+            flag: v1.flag,
+            properties: v1.properties,
+            reconsume_times: v1.reconsume_times,
+            unit_mode: v1.unit_mode,
+            max_reconsume_times: v1.max_reconsume_times,
+            batch: v1.batch,
+            broker_name: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::{Ext, Fields};
+
+    #[test]
+    fn both_forms_of_a_send_say_the_same() {
+        let ext: Ext = [
+            ("a", "pg"),
+            ("b", "t"),
+            ("c", "TBW102"),
+            ("d", "4"),
+            ("e", "-1"),
+            ("f", "1"),
+            ("g", "1700000000000"),
+            ("h", "7"),
+            ("i", "TAGS\u{1}x"),
+            ("m", "true"),
+        ]
+        .into_iter()
+        .collect();
+        let v2 = SendRequestV2::from_ext(&ext).unwrap();
+        let v1 = SendRequest::from(v2.clone());
+        assert_eq!(SendRequestV2::from(v1.clone()), v2);
+        assert_eq!(SendRequest::from_ext(&v1.to_ext()).unwrap(), v1);
+        assert_eq!((v1.queue_id, v1.batch, v1.reconsume_times), (-1, Some(true), None));
     }
 }
