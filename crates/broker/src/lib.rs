@@ -1,1 +1,43 @@
-//! Broker services: produce, consume, hold, offsets, groups, topics, admin.
+//! The broker: taking messages, giving them out, and knowing who reads what.
+//!
+//! One [`Broker`] owns everything and is driven by events ([`kerolox_net::Service`]): frames, finished jobs,
+//! timers. It knows the wire, the store and time as an argument; it knows no socket, no thread, no clock and no
+//! source of randomness but a seed. So the simulator runs exactly this code.
+//!
+//! | Module | What it owns |
+//! |---|---|
+//! | [`options`] | what the operator chose |
+//! | [`service`] | the order of things: dispatch, groups of frames, commit, answers, timers, stop |
+//! | [`call`], [`answer`] | one request, and how its answer is written |
+//! | [`produce`] | sending |
+//! | [`pull`], [`hold`] | pulling, and pulls that wait for messages |
+//! | [`parked`] | answers that wait for the log |
+//! | [`sendback`], [`delay`] | retry, dead letters, delay levels |
+//! | [`query`] | looking up messages by key and by place |
+//! | [`state`], [`export`] | what survives in the log, and its copy in the original's files |
+//! | [`topics`], [`groups`], [`offsets`] | tables that survive |
+//! | [`clients`], [`locks`] | tables that live as long as the connections |
+//! | [`register`] | telling the name servers |
+//! | [`stats`] | counting |
+//! | [`admin`] | everything that operators ask |
+
+pub mod admin;
+pub mod answer;
+pub mod call;
+pub mod clients;
+pub mod export;
+pub mod groups;
+pub mod hold;
+pub mod jobs;
+pub mod locks;
+pub mod offsets;
+pub mod options;
+pub mod register;
+pub mod service;
+pub mod stats;
+pub mod topics;
+
+mod random;
+
+pub use options::Options;
+pub use service::Broker;

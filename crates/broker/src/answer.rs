@@ -1,0 +1,55 @@
+//! How answers and own requests are written.
+//!
+//! Knows the frame and the two header codecs. The answer of a send, the hottest, is written without a map.
+
+use crate::call::{Fail, Out, Ticket};
+use kerolox_net::ConnId;
+use kerolox_protocol::{
+    frame::Codec,
+    header::{Ext, FLAG_ONEWAY, Header},
+};
+
+/// An answer that still lacks its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Response code.
+    pub code: i32,
+    /// The map; `None` where the answer has no header class.
+    pub ext: Option<Ext>,
+    /// Text.
+    pub remark: Option<String>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Appends the frame to `out`, unless the request wanted none.
+    pub fn write(&self, to: &Ticket, out: &mut Vec<u8>) {
+        if to.oneway {
+            return;
+        }
+        let mut header = Header::answer(self.code, to.opaque);
+        header.ext.clone_from(&self.ext);
+        header.remark.clone_from(&self.remark);
+        header.write_frame(to.codec, &self.body, out);
+    }
+
+    /// Sends it.
+    pub fn send(&self, to: &Ticket, out: &mut Out) {
+        out.send(to.conn, |buffer| self.write(to, buffer));
+    }
+}
+
+impl From<Fail> for Answer {
+    /// Refusals carry an empty map: Java prints a header class without values as `{}`.
+    fn from(fail: Fail) -> Answer {
+        Answer { code: fail.code, ext: Some(Ext::default()), remark: Some(fail.remark), body: Vec::new() }
+    }
+}
+
+/// Sends a one-way request of the broker to a client. JSON, which every client reads whatever it sends.
+pub fn notify(conn: ConnId, code: i32, opaque: i32, ext: Ext, body: &[u8], out: &mut Out) {
+    let mut header = Header::request(code, opaque, Some(ext));
+    header.flag = FLAG_ONEWAY;
+    out.send(conn, |buffer| header.write_frame(Codec::Json, body, buffer));
+}

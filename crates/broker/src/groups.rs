@@ -1,0 +1,147 @@
+//! Subscription groups: what a group of consumers may do, and how it retries.
+//!
+//! A table that survives, like [`crate::topics`]. Knows no connection: who is in a group stands in
+//! [`crate::clients`].
+
+use crate::topics::DataVersion;
+use kerolox_protocol::{GroupName, Millis};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One group. Reference: `SubscriptionGroupConfig`; the serde form is that of `subscriptionGroup.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupConfig {
+    /// Broker to read from.
+    pub broker_id: i64,
+    /// May consume as broadcast.
+    pub consume_broadcast_enable: bool,
+    /// May consume at all.
+    pub consume_enable: bool,
+    /// Kept for files; nothing reads it, as in the original.
+    pub consume_from_min_enable: bool,
+    /// Name. Not checked by serde: the table does when it takes the group.
+    pub group_name: String,
+    /// Members are told of changes.
+    pub notify_consumer_ids_changed_enable: bool,
+    /// Retries before a message is dead.
+    pub retry_max_times: i32,
+    /// Queues of the retry topic.
+    pub retry_queue_nums: i32,
+    /// Broker to read from when slow.
+    pub which_broker_when_consume_slowly: i64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> GroupConfig {
+        GroupConfig {
+            broker_id: 0,
+            consume_broadcast_enable: true,
+            consume_enable: true,
+            consume_from_min_enable: true,
+            group_name: String::new(),
+            notify_consumer_ids_changed_enable: true,
+            retry_max_times: 16,
+            retry_queue_nums: 1,
+            which_broker_when_consume_slowly: 1,
+        }
+    }
+}
+
+/// The table.
+#[derive(Debug, Clone, Default)]
+pub struct Groups {
+    all: BTreeMap<GroupName, GroupConfig>,
+    changed: BTreeSet<GroupName>,
+    version: DataVersion,
+}
+
+impl Groups {
+    /// The groups every broker has (wire reference, section 7.2).
+    pub fn builtin() -> Groups {
+        let names = [
+            "TOOLS_CONSUMER",
+            "FILTERSRV_CONSUMER",
+            "SELF_TEST_C_GROUP",
+            "CID_ONS-HTTP-PROXY",
+            "CID_ONSAPI_PULL",
+            "CID_ONSAPI_PERMISSION",
+            "CID_ONSAPI_OWNER",
+        ];
+        let mut groups = Groups::default();
+        for group in names.iter().filter_map(|name| GroupName::new(name).ok()) {
+            let config = GroupConfig { group_name: group.to_string(), ..GroupConfig::default() };
+            groups.all.insert(group, config);
+        }
+        groups
+    }
+
+    /// A group.
+    pub fn get(&self, name: &str) -> Option<&GroupConfig> {
+        self.all.get(name)
+    }
+
+    /// A group, made if `auto_create` or the name is the system's; `None` if it may not be made or the name is
+    /// none.
+    pub fn get_or_create(&mut self, now: Millis, name: &str, auto_create: bool) -> Option<&GroupConfig> {
+        if !self.all.contains_key(name) {
+            let group = GroupName::new(name).ok()?;
+            if !auto_create && !name.starts_with("CID_RMQ_SYS_") {
+                return None;
+            }
+            self.put(now, group, GroupConfig::default());
+        }
+        self.all.get(name)
+    }
+
+    /// All groups, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&GroupName, &GroupConfig)> {
+        self.all.iter()
+    }
+
+    /// Version of the table.
+    pub fn version(&self) -> DataVersion {
+        self.version
+    }
+
+    /// Sets the version, as found in the log or in a file.
+    pub fn set_version(&mut self, version: DataVersion) {
+        self.version = version;
+    }
+
+    /// Adds or replaces a group.
+    pub fn put(&mut self, now: Millis, name: GroupName, config: GroupConfig) {
+        self.changed.insert(name.clone());
+        self.all.insert(name.clone(), GroupConfig { group_name: name.to_string(), ..config });
+        self.version.next(now);
+    }
+
+    /// Removes a group; says whether it was there.
+    pub fn remove(&mut self, now: Millis, name: &GroupName) -> bool {
+        let there = self.all.remove(name).is_some();
+        if there {
+            self.changed.insert(name.clone());
+            self.version.next(now);
+        }
+        there
+    }
+
+    /// What changed since the last call: the group's configuration, or `None` for a removed one.
+    pub fn take_changes(&mut self) -> Vec<(GroupName, Option<GroupConfig>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|name| (name.clone(), self.all.get(&name).cloned())).collect()
+    }
+
+    /// Whether [`Groups::take_changes`] has something.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Applies what was found in the log or in a file; not a change.
+    pub fn restore(&mut self, name: GroupName, config: Option<GroupConfig>) {
+        match config {
+            Some(config) => drop(self.all.insert(name, config)),
+            None => drop(self.all.remove(&name)),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pulls that found nothing and wait for messages. See the crate head.

@@ -1,0 +1,266 @@
+//! The topics of this broker: configuration, the ones every broker has, and who may create more.
+//!
+//! A table that survives: every change is noted in [`Topics::take_changes`], which the dispatcher turns into
+//! records of the log before the request that made it is answered. Knows no queue content and no connection.
+
+use crate::{call::Fail, options::Options};
+use kerolox_protocol::{Millis, TopicName, code};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Permission: template for auto-creation.
+pub const PERM_INHERIT: u32 = 1;
+/// Permission: write.
+pub const PERM_WRITE: u32 = 2;
+/// Permission: read.
+pub const PERM_READ: u32 = 4;
+
+/// Topics that clients may not send to.
+pub const NO_SEND: &[&str] = &[
+    "SCHEDULE_TOPIC_XXXX",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
+    crate::topics::STATE_TOPIC,
+];
+/// Where delayed messages wait; one queue per level.
+pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Where pulls outside a queue are reported.
+pub const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
+/// The template of auto-created topics.
+pub const DEFAULT_TOPIC: &str = "TBW102";
+/// Where the broker's own state is kept, queue 0.
+pub const STATE_TOPIC: &str = "rmq_sys_KEROLOX_STATE";
+
+/// Version of a table, as registrations and files carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DataVersion {
+    /// Changes so far.
+    #[serde(default)]
+    pub counter: i64,
+    /// Time of the last change, Unix ms.
+    #[serde(default)]
+    pub timestamp: i64,
+}
+
+impl DataVersion {
+    /// One change at `now`.
+    pub fn next(&mut self, now: Millis) {
+        self.counter += 1;
+        self.timestamp = now.0;
+    }
+}
+
+/// Reference: `TopicFilterType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TopicFilterType {
+    /// One tag per message.
+    #[default]
+    #[serde(rename = "SINGLE_TAG")]
+    SingleTag,
+    /// Several.
+    #[serde(rename = "MULTI_TAG")]
+    MultiTag,
+}
+
+/// One topic. Reference: `TopicConfig`; the serde form is that of `topics.json` and of the registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicConfig {
+    /// Order topic.
+    #[serde(default)]
+    pub order: bool,
+    /// Bits [`PERM_INHERIT`], [`PERM_WRITE`], [`PERM_READ`].
+    pub perm: u32,
+    /// Queues readers see.
+    pub read_queue_nums: u32,
+    /// Tag mode.
+    #[serde(default)]
+    pub topic_filter_type: TopicFilterType,
+    /// Name.
+    #[serde(with = "name")]
+    pub topic_name: TopicName,
+    /// 1 unit, 2 unit subscription.
+    #[serde(default)]
+    pub topic_sys_flag: u32,
+    /// Queues writers see.
+    pub write_queue_nums: u32,
+}
+
+mod name {
+    use kerolox_protocol::TopicName;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(name: &TopicName, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(name)
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TopicName, D::Error> {
+        let text = String::deserialize(from)?;
+        TopicName::new(&text).map_err(D::Error::custom)
+    }
+}
+
+impl TopicConfig {
+    /// A topic with as many read as write queues.
+    pub fn new(topic_name: TopicName, queues: u32, perm: u32) -> TopicConfig {
+        TopicConfig {
+            order: false,
+            perm,
+            read_queue_nums: queues,
+            topic_filter_type: TopicFilterType::SingleTag,
+            topic_name,
+            topic_sys_flag: 0,
+            write_queue_nums: queues,
+        }
+    }
+    /// Queues that exist for writers or readers.
+    pub fn queues(&self) -> u32 {
+        self.write_queue_nums.max(self.read_queue_nums)
+    }
+}
+
+/// What a sender says about a topic that may have to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Template topic.
+    pub template: &'a str,
+    /// Queues the sender wants.
+    pub queues: i32,
+    /// Unit mode of the sender.
+    pub unit: bool,
+}
+
+/// The table.
+#[derive(Debug, Clone, Default)]
+pub struct Topics {
+    all: BTreeMap<TopicName, TopicConfig>,
+    changed: BTreeSet<TopicName>,
+    version: DataVersion,
+}
+
+impl Topics {
+    /// The topics every broker has (wire reference, section 7.1).
+    pub fn builtin(options: &Options) -> Topics {
+        let mut topics = Topics::default();
+        let mut add = |name: &str, queues, perm| {
+            // The cluster's and the broker's name come from the operator and may be no topic names.
+            if let Ok(name) = TopicName::new(name) {
+                topics.all.insert(name.clone(), TopicConfig::new(name, queues, perm));
+            }
+        };
+        let keys = &options.broker;
+        add("SELF_TEST_TOPIC", 1, 6);
+        if keys.auto_create_topic_enable {
+            add(DEFAULT_TOPIC, keys.default_topic_queue_nums.0, 7);
+        }
+        add("BenchmarkTest", 1024, 6);
+        add(&keys.broker_cluster_name, 16, if keys.cluster_topic_enable { 7 } else { 1 });
+        add(&keys.broker_name, 1, if keys.broker_topic_enable { 7 } else { 1 });
+        add(OFFSET_MOVED_TOPIC, 1, 6);
+        add(SCHEDULE_TOPIC, 18, 6);
+        if keys.trace_topic_enable {
+            add(&keys.msg_trace_topic_name, 1, 6);
+        }
+        add(&format!("{}_REPLY_TOPIC", keys.broker_cluster_name), 1, 6);
+        topics
+    }
+
+    /// A topic.
+    pub fn get(&self, name: &str) -> Option<&TopicConfig> {
+        self.all.get(name)
+    }
+
+    /// All topics, by name.
+    pub fn all(&self) -> impl Iterator<Item = &TopicConfig> {
+        self.all.values()
+    }
+
+    /// Version of the table.
+    pub fn version(&self) -> DataVersion {
+        self.version
+    }
+
+    /// Sets the version, as found in the log or in a file.
+    pub fn set_version(&mut self, version: DataVersion) {
+        self.version = version;
+    }
+
+    /// Adds or replaces a topic.
+    pub fn put(&mut self, now: Millis, config: TopicConfig) {
+        self.changed.insert(config.topic_name.clone());
+        self.all.insert(config.topic_name.clone(), config);
+        self.version.next(now);
+    }
+
+    /// Removes a topic; says whether it was there.
+    pub fn remove(&mut self, now: Millis, name: &TopicName) -> bool {
+        let there = self.all.remove(name).is_some();
+        if there {
+            self.changed.insert(name.clone());
+            self.version.next(now);
+        }
+        there
+    }
+
+    /// The topic, made if the rules allow it: from the template named by the sender (wire reference, section
+    /// 3.2), or with one queue if it is a retry topic. The refusal is the answer to the sender.
+    pub fn get_or_create(&mut self, now: Millis, name: &str, wish: Wish<'_>) -> Result<&TopicConfig, Fail> {
+        if !self.all.contains_key(name) {
+            let made = self.make(name, wish)?;
+            self.put(now, made);
+        }
+        self.all.get(name).ok_or_else(|| Fail::error("the topic vanished"))
+    }
+
+    fn make(&self, name: &str, wish: Wish<'_>) -> Result<TopicConfig, Fail> {
+        let topic = TopicName::new(name).map_err(|why| Fail::error(why.to_string()))?;
+        let retry = name.starts_with(kerolox_protocol::names::RETRY_PREFIX);
+        let unit = if wish.unit { if retry { 2 } else { 1 } } else { 0 };
+        if let Some(template) = self.all.get(wish.template)
+            && template.perm & PERM_INHERIT != 0
+        {
+            let wanted = u32::try_from(wish.queues).unwrap_or(0);
+            let queues = wanted.min(template.write_queue_nums);
+            return Ok(TopicConfig {
+                topic_filter_type: template.topic_filter_type,
+                topic_sys_flag: unit,
+                ..TopicConfig::new(topic, queues, template.perm & !PERM_INHERIT)
+            });
+        }
+        if retry {
+            return Ok(TopicConfig { topic_sys_flag: unit, ..TopicConfig::new(topic, 1, 6) });
+        }
+        Err(Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist, apply first please!")))
+    }
+
+    /// The topic, made with so many queues and permission 6 if it is not there: retry and dead-letter topics.
+    pub fn ensure(&mut self, now: Millis, name: &TopicName, queues: u32, sys_flag: u32) -> &TopicConfig {
+        if !self.all.contains_key(name) {
+            let config =
+                TopicConfig { topic_sys_flag: sys_flag, ..TopicConfig::new(name.clone(), queues, 6) };
+            self.put(now, config);
+        }
+        &self.all[name]
+    }
+
+    /// What changed since the last call: the topic's configuration, or `None` for a removed one.
+    pub fn take_changes(&mut self) -> Vec<(TopicName, Option<TopicConfig>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|name| (name.clone(), self.all.get(&name).cloned())).collect()
+    }
+
+    /// Whether [`Topics::take_changes`] has something.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Applies what was found in the log or in a file; not a change.
+    pub fn restore(&mut self, name: TopicName, config: Option<TopicConfig>) {
+        match config {
+            Some(config) => drop(self.all.insert(name, config)),
+            None => drop(self.all.remove(&name)),
+        }
+    }
+}
