@@ -15,7 +15,7 @@ const INT: i64 = i32::MAX as i64;
 config! {
     /// Identity of a broker and the rules of its services.
     pub struct BrokerConfig {
-        /// Directory of the original's installation; nothing is read from it unless a path is relative to it.
+        /// Directory of the original's installation.
         "rocketmqHome" Restart rocketmq_home: PathText = PathText::default(), meaningless("nothing is installed: one binary, no scripts and no logging files");
         /// Name servers to register with, all of them.
         "namesrvAddr" Live namesrv_addr: Addresses = Addresses::default(), obeyed, important;

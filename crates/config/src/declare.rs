@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::kinds::{Kind, between};
+use crate::kinds::{Kind, between, number_hint};
 use crate::text::{nearest, shown};
 
 /// When a changed value takes effect.
@@ -122,6 +122,13 @@ pub enum UpdateError {
         /// The key as asked for.
         key: String,
     },
+    /// The text of the request cannot be read.
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// What was wanted there.
+        wanted: &'static str,
+    },
     /// The value is not of the key's kind or range.
     Value {
         /// The key.
@@ -150,6 +157,7 @@ impl fmt::Display for UpdateError {
                     shown(key)
                 )
             }
+            UpdateError::Syntax { line, wanted } => write!(out, "line {line}: wanted {wanted}"),
             UpdateError::Value { key, value, wanted } => {
                 write!(out, "`{key}` cannot be `{}`: wanted {wanted}", shown(value))
             }
@@ -181,23 +189,21 @@ pub(crate) fn spellings(keys: &'static [KeyInfo]) -> impl Iterator<Item = &'stat
 
 /// Reads one value, checks it against the range of its key and stores it; on an error the field stays.
 pub(crate) fn take<K: Kind>(field: &mut K, text: &str, range: Option<Range>) -> Result<Taken, SetError> {
-    let value = K::parse(text).map_err(SetError::Wanted)?;
-    let (Some(range), Some(number)) = (range, value.number()) else {
-        *field = value;
+    let Some(range) = range else {
+        *field = K::parse(text).map_err(SetError::Wanted)?;
         return Ok(Taken::AsIs);
     };
-    if (range.low..=range.high).contains(&number) {
-        *field = value;
-        return Ok(Taken::AsIs);
-    }
     let limits = between(K::NAME, range.low, range.high);
-    match range.outside {
-        Outside::Refused => Err(SetError::Wanted(limits)),
-        Outside::Clamped => {
-            *field = value.renumbered(number.clamp(range.low, range.high));
-            Ok(Taken::Clamped(limits))
-        }
+    let number = match text.parse::<i64>() {
+        Ok(number) => number,
+        Err(_) => return Err(SetError::Wanted(limits + number_hint(text, K::NAME))),
+    };
+    let inside = number.clamp(range.low, range.high);
+    if inside != number && range.outside == Outside::Refused {
+        return Err(SetError::Wanted(limits));
     }
+    *field = K::parse(&inside.to_string()).map_err(SetError::Wanted)?;
+    Ok(if inside == number { Taken::AsIs } else { Taken::Clamped(limits) })
 }
 
 /// The update of a running system: live keys only.

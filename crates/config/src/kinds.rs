@@ -15,16 +15,6 @@ pub trait Kind: Sized {
 
     /// The original's text form.
     fn print(&self) -> String;
-
-    /// The value as a plain number, for kinds which have one (ranges are checked on it).
-    fn number(&self) -> Option<i64> {
-        None
-    }
-
-    /// The same kind with another number; kinds without one stay as they are.
-    fn renumbered(self, _number: i64) -> Self {
-        self
-    }
 }
 
 /// A kind which is a number with a unit: reads a whole decimal number between the limits of the kind.
@@ -44,14 +34,6 @@ macro_rules! number_kinds {
 
             fn print(&self) -> String {
                 self.0.to_string()
-            }
-
-            fn number(&self) -> Option<i64> {
-                i64::try_from(self.0).ok()
-            }
-
-            fn renumbered(self, number: i64) -> Self {
-                <$int>::try_from(number).map_or(self, Self)
             }
         }
     )+};
@@ -109,7 +91,7 @@ fn whole_number(text: &str, label: &str, low: i64, high: i64) -> Result<i64, Str
 }
 
 /// The usual wrong forms of a number, named.
-fn number_hint(text: &str, label: &str) -> &'static str {
+pub(crate) fn number_hint(text: &str, label: &str) -> &'static str {
     let fraction = text.parse::<f64>().is_ok_and(|value| value > 0.0 && value <= 1.0 && text.contains('.'));
     let sized = text.len() > 1
         && text.starts_with(|c: char| c.is_ascii_digit())

@@ -6,14 +6,20 @@
 //! - [`kinds`] and [`networks`]: kinds of value, their text forms
 //! - [`declare`]: the `config!` declaration and what it makes of a row
 //! - [`broker`], [`store`], [`server`], [`namesrv`]: the rows, grouped by who reads them
+//! - [`properties`]: the text format; [`load`]: sources to checked values; [`print_all`] and [`docs_page`]: listings
 
 pub mod broker;
 pub mod declare;
 pub mod kinds;
+mod load;
 pub mod namesrv;
 pub mod networks;
+mod print;
+pub mod properties;
+mod rules;
 pub mod server;
 pub mod store;
+mod system_properties;
 mod text;
 mod whys;
 
@@ -23,7 +29,9 @@ pub use kinds::{
     Address, Addresses, BrokerRole, Bytes, Count, DelayLevels, FlushDiskType, HourList, Hours, Kind, Millis,
     Moment, Names, Number, PathText, Paths, Percent, Port, Seconds,
 };
+pub use load::{About, File, Loaded, Machine, Origin, Problem, Role, Sources, Warning, keys_of, load};
 pub use namesrv::NamesrvConfig;
 pub use networks::{Network, Networks};
+pub use print::{docs_page, export, print_all, print_important};
 pub use server::{NAMESRV_PORT, ServerConfig};
 pub use store::StoreConfig;

@@ -127,7 +127,9 @@ fn live_keys_change_and_others_are_refused_with_a_reason() {
 #[test]
 fn clamped_keys_take_the_nearest_number() {
     let mut store = StoreConfig::default();
-    for (text, expected) in [("5", "10"), ("95", "95"), ("99", "95"), ("75", "75")] {
+    for (text, expected) in
+        [("5", "10"), ("-1", "10"), ("300", "95"), ("95", "95"), ("99", "95"), ("75", "75")]
+    {
         store.update("diskMaxUsedSpaceRatio", text).expect(text);
         assert_eq!(store.disk_max_used_space_ratio.print(), expected);
     }
