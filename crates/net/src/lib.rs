@@ -3,7 +3,31 @@
 //! Owns sockets and nothing else. What to answer is decided by a [`Service`]: a state machine that is handed
 //! whole frames with the time and fills an [`Outbox`]. The loop here and the simulator drive the same
 //! services; a service never sees a socket, a thread or a clock.
+//!
+//! | Room | What |
+//! |---|---|
+//! | [`service`] | the seam, pure |
+//! | [`limits`], [`buffers`] | rules and byte handling, pure; for other drivers too |
+//! | [`listen`], [`server`] | from outside: bind, run, stop |
+//! | `driver` | the loop; `conns`, `links`, `transport` are what it holds |
+//! | `workers`, `mailbox` | threads that may block, and the way back from them |
+//! | [`clock`] | the only reader of the machine's clocks |
 
+pub mod buffers;
+pub mod clock;
+mod conns;
+mod driver;
+pub mod limits;
+mod links;
+pub mod listen;
+mod mailbox;
+pub mod server;
 pub mod service;
+mod transport;
+mod workers;
 
-pub use service::{ConnId, Fill, Job, Lane, LinkEvent, Now, Outbox, Peer, Service};
+pub use clock::{Clock, System};
+pub use limits::Limits;
+pub use listen::{BindError, Listeners, SocketOptions};
+pub use server::{Handle, Options, Running, Server};
+pub use service::{ConnId, Fill, Job, Lane, LinkEvent, NoJob, Now, Outbox, Part, Peer, Service};

@@ -27,7 +27,7 @@ pub struct Now {
     pub mono: Millis,
 }
 
-/// An accepted connection. Numbers are never used twice in one process.
+/// An accepted connection. A driver never uses a number twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
@@ -147,12 +147,17 @@ pub enum Part {
     Close(&'static str),
 }
 
+/// Parts for connections, in order.
+pub type Parts = Vec<(ConnId, Part)>;
+/// Whole frames for the links to addresses.
+pub type LinkFrames = Vec<(String, Vec<u8>)>;
+
 /// What a service wants done, collected during one group.
 #[derive(Debug)]
 pub struct Outbox<J> {
     buffer: Vec<u8>,
-    parts: Vec<(ConnId, Part)>,
-    links: Vec<(String, Vec<u8>)>,
+    parts: Parts,
+    links: LinkFrames,
     jobs: Vec<J>,
 }
 
@@ -198,7 +203,7 @@ impl<J> Outbox<J> {
 
     /// Takes everything out for the driver: the buffer, the parts over it, the link frames and the jobs.
     /// Give the buffer back with [`Outbox::recycle`] to save its allocation.
-    pub fn take(&mut self) -> (Vec<u8>, Vec<(ConnId, Part)>, Vec<(String, Vec<u8>)>, Vec<J>) {
+    pub fn take(&mut self) -> (Vec<u8>, Parts, LinkFrames, Vec<J>) {
         (
             std::mem::take(&mut self.buffer),
             std::mem::take(&mut self.parts),
@@ -213,7 +218,7 @@ impl<J> Outbox<J> {
     }
 
     /// Returns the emptied buffers of [`Outbox::take`].
-    pub fn recycle(&mut self, mut buffer: Vec<u8>, mut parts: Vec<(ConnId, Part)>) {
+    pub fn recycle(&mut self, mut buffer: Vec<u8>, mut parts: Parts) {
         buffer.clear();
         parts.clear();
         if self.buffer.is_empty() && self.parts.is_empty() {

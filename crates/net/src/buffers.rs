@@ -1,0 +1,203 @@
+//! Bytes between a socket and frames: what came of an unfinished frame, and what could not be sent yet.
+//!
+//! Knows no socket. Both buffers give their memory back when they are empty, so that an idle connection costs
+//! next to nothing, and neither grows in proportion to a claimed length.
+
+use kerolox_protocol::frame::{Frame, FrameError, Split, split};
+
+/// Memory that an empty buffer may keep.
+const KEPT_BYTES_MAX: usize = 2048;
+/// Sent bytes that may stand before unsent ones before they are moved out of the way.
+const SENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Cuts what is read into frames, keeping the start of an unfinished one.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    partial: Vec<u8>,
+}
+
+impl Inbound {
+    /// Hands every frame that `chunk` completes to `on_frame`, in order, and returns how many there were.
+    ///
+    /// On an error nothing more can be read from this stream.
+    pub fn feed(
+        &mut self,
+        chunk: &[u8],
+        frame_bytes_max: usize,
+        mut on_frame: impl FnMut(Frame<'_>),
+    ) -> Result<usize, FrameError> {
+        let mut rest = chunk;
+        let mut frames = 0;
+        while !self.partial.is_empty() {
+            match split(&self.partial, frame_bytes_max)? {
+                Split::Whole(frame, _) => {
+                    on_frame(frame);
+                    frames += 1;
+                    release(&mut self.partial);
+                }
+                Split::Partial(_) if rest.is_empty() => return Ok(frames),
+                Split::Partial(need) => {
+                    let wanted = need.saturating_sub(self.partial.len()).min(rest.len());
+                    let (head, tail) = rest.split_at(wanted);
+                    self.partial.extend_from_slice(head);
+                    rest = tail;
+                }
+            }
+        }
+        while !rest.is_empty() {
+            match split(rest, frame_bytes_max)? {
+                Split::Whole(frame, taken) => {
+                    on_frame(frame);
+                    frames += 1;
+                    rest = rest.get(taken..).unwrap_or_default();
+                }
+                Split::Partial(_) => {
+                    self.partial.extend_from_slice(rest);
+                    break;
+                }
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Bytes of an unfinished frame that are here.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Memory held.
+    pub fn capacity(&self) -> usize {
+        self.partial.capacity()
+    }
+}
+
+/// What waits to be sent, in order.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbound {
+    /// The buffer to append to. Nothing that is in it may be changed.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// What is to be sent next.
+    pub fn unsent(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    /// How much is to be sent.
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.sent)
+    }
+
+    /// Whether all has been sent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The peer's socket took `n` bytes.
+    pub fn took(&mut self, n: usize) {
+        self.sent += n;
+        if self.is_empty() {
+            self.sent = 0;
+            release(&mut self.bytes);
+        } else if self.sent >= SENT_BYTES_MAX && self.sent >= self.len() {
+            // Moves at most as many bytes as were sent since the last time, so the cost stays linear.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+/// Empties a buffer, and gives its memory back unless it is small.
+fn release(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEPT_BYTES_MAX {
+        *buffer = Vec::new();
+    } else {
+        buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kerolox_protocol::frame::{Codec, FRAME_BYTES_MAX, begin, finish};
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let start = begin(&mut out);
+        out.extend_from_slice(b"{}");
+        finish(&mut out, start, Codec::Json, 2, body.len());
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn cut(stream: &[u8], chunk_bytes: usize) -> (Vec<Vec<u8>>, Inbound) {
+        let (mut inbound, mut bodies) = (Inbound::default(), Vec::new());
+        for chunk in stream.chunks(chunk_bytes) {
+            inbound.feed(chunk, FRAME_BYTES_MAX, |frame| bodies.push(frame.body.to_vec())).unwrap();
+        }
+        (bodies, inbound)
+    }
+
+    #[test]
+    fn frames_are_the_same_however_the_stream_is_cut() {
+        let bodies: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; usize::from(n) * 37]).collect();
+        let stream: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
+        for chunk_bytes in 1..=stream.len() {
+            let (seen, inbound) = cut(&stream, chunk_bytes);
+            assert_eq!(seen, bodies, "cut every {chunk_bytes} bytes");
+            assert_eq!(inbound.partial_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_bytes_that_came_and_goes_with_the_frame() {
+        let frame = framed(&vec![7; 8 << 20]);
+        let mut inbound = Inbound::default();
+        inbound.feed(&frame[..100], FRAME_BYTES_MAX, |_| panic!("not yet")).unwrap();
+        assert!(inbound.capacity() <= 200, "{} bytes for 100", inbound.capacity());
+        let (done, inbound) = cut(&frame, 1 << 16);
+        assert_eq!(done.len(), 1);
+        assert!(inbound.capacity() <= KEPT_BYTES_MAX);
+    }
+
+    #[test]
+    fn frames_before_a_malformed_one_are_still_delivered() {
+        let mut stream = framed(b"good");
+        stream.extend_from_slice(&[0, 0, 0, 1]);
+        let mut seen = 0;
+        let fed = Inbound::default().feed(&stream, FRAME_BYTES_MAX, |_| seen += 1);
+        assert_eq!((fed, seen), (Err(FrameError::Length(1)), 1));
+    }
+
+    #[test]
+    fn an_oversize_frame_is_refused_by_its_length_field_alone() {
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.feed(&[0, 0], 64, |_| ()), Ok(0));
+        assert_eq!(inbound.feed(&[1, 0], 64, |_| ()), Err(FrameError::Length(256)));
+    }
+
+    #[test]
+    fn sent_bytes_leave_and_the_order_stays() {
+        let mut outbound = Outbound::default();
+        let all: Vec<u8> = (0..1_000_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        let mut seen = Vec::new();
+        for chunk in all.chunks(100_000) {
+            outbound.tail().extend_from_slice(chunk);
+            let taken = outbound.unsent().get(..70_000).unwrap().to_vec();
+            outbound.took(taken.len());
+            seen.extend(taken);
+        }
+        assert!(outbound.bytes.len() < 700_000, "sent bytes are kept: {}", outbound.bytes.len());
+        seen.extend_from_slice(outbound.unsent());
+        let rest = outbound.len();
+        outbound.took(rest);
+        assert_eq!(seen, all);
+        assert_eq!((outbound.len(), outbound.bytes.capacity()), (0, 0));
+    }
+}

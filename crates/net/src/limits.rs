@@ -1,0 +1,292 @@
+//! What a connection may cost: the rules against floods, stalls and hoarding, without a socket.
+//!
+//! Knows times and byte counts. Knows no connection table and closes nothing itself; the driver asks and acts.
+//! Reference: section 1.10 of the wire reference for the idle limit; the others are ours.
+
+use kerolox_protocol::{Millis, frame::FRAME_BYTES_MAX};
+use std::{collections::HashMap, fmt, net::IpAddr};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Limits of one server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest frame that is accepted, in bytes including its length field.
+    pub frame_bytes_max: usize,
+    /// Open connections in all.
+    pub connections_max: usize,
+    /// Open connections from one address. Many clients may share one behind an address translation.
+    pub connections_per_address_max: usize,
+    /// Bytes of unfinished frames held for all connections together.
+    pub partial_bytes_max: usize,
+    /// Bytes waiting to be sent to one connection; a peer that lets more pile up is cut.
+    pub unsent_bytes_max: usize,
+    /// Bytes waiting to be sent to all connections together; beyond it the one with the most is cut.
+    pub unsent_bytes_total_max: usize,
+    /// Reads from files on the way for all connections together; beyond it a read answers an error.
+    pub cold_reads_max: usize,
+    /// Bytes waiting to be sent over one outgoing link.
+    pub link_bytes_max: usize,
+    /// A connection without any read or write for so long is closed.
+    pub idle: Millis,
+    /// A started frame is not judged before this age.
+    pub slow_grace: Millis,
+    /// Average rate that a started frame must keep from then on, in bytes per second.
+    pub slow_bytes_per_second: u32,
+    /// Time for an outgoing link to resolve its name and connect.
+    pub connect_timeout: Millis,
+    /// Time that a graceful stop may take.
+    pub stop_timeout: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            connections_max: 50_000,
+            connections_per_address_max: 10_000,
+            partial_bytes_max: 1024 * MIB,
+            unsent_bytes_max: 64 * MIB,
+            unsent_bytes_total_max: 1024 * MIB,
+            cold_reads_max: 4096,
+            link_bytes_max: 16 * MIB,
+            idle: Millis(120_000),
+            slow_grace: Millis(5_000),
+            slow_bytes_per_second: 1024,
+            connect_timeout: Millis(3_000),
+            stop_timeout: Millis(10_000),
+        }
+    }
+}
+
+/// The life signs of one connection, and what follows from them.
+///
+/// ```text
+///   bytes, no frame open ──► quiet ──► idle limit after the last read or write
+///   first byte of a frame ─► started ─► after the grace, must have had its bytes per second
+///   last byte of a frame ──► quiet
+/// ```
+#[derive(Debug, Clone)]
+pub struct Vitals {
+    active: Millis,
+    /// When the unfinished frame began, and how much of it is here.
+    started: Option<(Millis, usize)>,
+}
+
+/// What is to be done with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Keep it; nothing can change before that time unless bytes move.
+    KeepUntil(Millis),
+    /// Neither side had anything to say for too long.
+    Idle,
+    /// A frame was started and does not come.
+    Slow,
+}
+
+impl Vitals {
+    /// A connection made now.
+    pub fn new(now: Millis) -> Vitals {
+        Vitals { active: now, started: None }
+    }
+
+    /// Bytes came. `completed` tells whether they ended a frame, `partial` how many bytes of an unfinished
+    /// frame are held now.
+    pub fn read(&mut self, now: Millis, completed: bool, partial: usize) {
+        self.active = now;
+        self.started = match self.started {
+            _ if partial == 0 => None,
+            Some((since, _)) if !completed => Some((since, partial)),
+            _ => Some((now, partial)),
+        };
+    }
+
+    /// Bytes were taken by the peer.
+    pub fn wrote(&mut self, now: Millis) {
+        self.active = now;
+    }
+
+    /// Judges the connection at `now`.
+    pub fn judge(&self, now: Millis, limits: &Limits) -> Verdict {
+        let idle_at = self.active.0.saturating_add(limits.idle.0);
+        let slow_at = self.started.map_or(i64::MAX, |(since, bytes)| slow_at(since, bytes, limits));
+        if now.0 >= slow_at {
+            Verdict::Slow
+        } else if now.0 >= idle_at {
+            Verdict::Idle
+        } else {
+            Verdict::KeepUntil(Millis(idle_at.min(slow_at)))
+        }
+    }
+}
+
+/// When a frame of which `bytes` came since `since` falls behind its rate.
+fn slow_at(since: Millis, bytes: usize, limits: &Limits) -> i64 {
+    let rate = u64::from(limits.slow_bytes_per_second.max(1));
+    let earned = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / rate;
+    let earned = i64::try_from(earned).unwrap_or(i64::MAX);
+    since.0.saturating_add(earned.max(limits.slow_grace.0))
+}
+
+/// Who may still connect: open connections in all and by address.
+#[derive(Debug, Default)]
+pub struct Admission {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why a connection is closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server has as many as it may.
+    Total(usize),
+    /// The address has as many as it may.
+    Address(usize),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Total(n) => write!(f, "the server already has {n} connections"),
+            Refusal::Address(n) => write!(f, "the address already has {n} connections"),
+        }
+    }
+}
+
+impl Admission {
+    /// Counts a new connection, or refuses it. Every admitted one must be given back with
+    /// [`Admission::release`].
+    pub fn admit(&mut self, address: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+        if self.total >= limits.connections_max {
+            return Err(Refusal::Total(self.total));
+        }
+        let count = self.by_address.get(&address).copied().unwrap_or(0);
+        if count >= limits.connections_per_address_max {
+            return Err(Refusal::Address(count));
+        }
+        self.by_address.insert(address, count + 1);
+        self.total += 1;
+        Ok(())
+    }
+
+    /// A counted connection is gone.
+    pub fn release(&mut self, address: IpAddr) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    /// Open connections.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+/// Lets few lines through per window and counts the rest, so that a flood cannot fill the log.
+#[derive(Debug)]
+pub struct LogLimit {
+    per_window: u32,
+    window: Millis,
+    start: Option<Millis>,
+    passed: u32,
+    held: u64,
+}
+
+impl LogLimit {
+    /// At most `per_window` lines per `window`.
+    pub fn new(per_window: u32, window: Millis) -> LogLimit {
+        LogLimit { per_window, window, start: None, passed: 0, held: 0 }
+    }
+
+    /// Whether a line may be written now; if so, how many were held back since the last one.
+    pub fn pass(&mut self, now: Millis) -> Option<u64> {
+        let over = self.start.is_none_or(|start| now.0 >= start.0.saturating_add(self.window.0));
+        if over {
+            self.start = Some(now);
+            self.passed = 0;
+        }
+        if self.passed >= self.per_window {
+            self.held += 1;
+            return None;
+        }
+        self.passed += 1;
+        Some(std::mem::take(&mut self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { connections_max: 3, connections_per_address_max: 2, ..Limits::default() }
+    }
+
+    #[test]
+    fn a_silent_connection_is_closed_at_the_idle_limit_and_not_before() {
+        let limits = limits();
+        let mut vitals = Vitals::new(Millis(0));
+        assert_eq!(vitals.judge(Millis(119_999), &limits), Verdict::KeepUntil(Millis(120_000)));
+        assert_eq!(vitals.judge(Millis(120_000), &limits), Verdict::Idle);
+        vitals.wrote(Millis(100_000));
+        assert_eq!(vitals.judge(Millis(120_000), &limits), Verdict::KeepUntil(Millis(220_000)));
+        vitals.read(Millis(110_000), true, 0);
+        assert_eq!(vitals.judge(Millis(230_000), &limits), Verdict::Idle);
+    }
+
+    #[test]
+    fn a_started_frame_must_keep_its_rate_after_the_grace() {
+        let limits = limits();
+        let mut vitals = Vitals::new(Millis(0));
+        vitals.read(Millis(1_000), false, 1);
+        assert_eq!(vitals.judge(Millis(5_999), &limits), Verdict::KeepUntil(Millis(6_000)));
+        assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::Slow);
+        // A byte now and then does not help; a kilobyte per second does.
+        vitals.read(Millis(5_900), false, 100);
+        assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::Slow);
+        vitals.read(Millis(5_900), false, 10 * 1024);
+        assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::KeepUntil(Millis(11_000)));
+        assert_eq!(vitals.judge(Millis(11_000), &limits), Verdict::Slow);
+    }
+
+    #[test]
+    fn a_finished_frame_clears_the_clock_and_the_next_one_starts_anew() {
+        let limits = limits();
+        let mut vitals = Vitals::new(Millis(0));
+        vitals.read(Millis(0), false, 10);
+        vitals.read(Millis(4_000), true, 10);
+        assert_eq!(vitals.judge(Millis(8_999), &limits), Verdict::KeepUntil(Millis(9_000)));
+        assert_eq!(vitals.judge(Millis(9_000), &limits), Verdict::Slow);
+        vitals.read(Millis(8_000), true, 0);
+        assert_eq!(vitals.judge(Millis(9_000), &limits), Verdict::KeepUntil(Millis(128_000)));
+    }
+
+    #[test]
+    fn connections_are_counted_in_all_and_by_address() {
+        let limits = limits();
+        let [a, b] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let mut admission = Admission::default();
+        assert_eq!(admission.admit(a, &limits), Ok(()));
+        assert_eq!(admission.admit(a, &limits), Ok(()));
+        assert_eq!(admission.admit(a, &limits), Err(Refusal::Address(2)));
+        assert_eq!(admission.admit(b, &limits), Ok(()));
+        assert_eq!(admission.admit(b, &limits), Err(Refusal::Total(3)));
+        admission.release(a);
+        assert_eq!(admission.admit(b, &limits), Ok(()));
+        [a, b, b].into_iter().for_each(|address| admission.release(address));
+        assert_eq!(admission.total(), 0);
+        assert!(admission.by_address.is_empty(), "an address that left costs nothing");
+    }
+
+    #[test]
+    fn a_flood_of_lines_is_counted_instead_of_written() {
+        let mut limit = LogLimit::new(2, Millis(1_000));
+        let passed: Vec<_> = [0, 1, 2, 3, 1_000, 1_001].map(|ms| limit.pass(Millis(ms))).into();
+        assert_eq!(passed, [Some(0), Some(0), None, None, Some(2), Some(0)]);
+    }
+}
