@@ -1,1 +1,3 @@
-//! The route table and its service.
+//! The name server: which brokers live and which topics they serve.
+pub mod names;
+pub mod routes;
