@@ -1,8 +1,15 @@
 //! A second, naive table: flat lists, everything searched, written from the rules. The oracle of random runs.
 
 use super::tests::{NORMAL, address, name};
-use super::*;
+use super::{Millis, Name, Registration, Route, Routes, Version};
+use kerolox_net::ConnId;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// Topic, its groups, their members.
+type Sorted = Vec<(String, Vec<Group>)>;
+/// Name and members.
+type Group = (String, Vec<(i64, String)>);
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -67,7 +74,7 @@ impl Naive {
     }
 
     /// Topic, then its groups with their members, all sorted.
-    fn routes(&self) -> Vec<(String, Vec<(String, Vec<(i64, String)>)>)> {
+    fn routes(&self) -> Sorted {
         let mut topics: Vec<_> = self.queues.iter().map(|(topic, _)| topic.clone()).collect();
         topics.sort();
         topics.dedup();
@@ -87,12 +94,12 @@ impl Naive {
     }
 }
 
-fn routes_of(routes: &Routes) -> Vec<(String, Vec<(String, Vec<(i64, String)>)>)> {
+fn routes_of(routes: &Routes) -> Sorted {
     let text = |name: &Name| name.as_str().to_owned();
     let groups = |topic: &Name| {
         let route = routes.route(topic.as_str()).expect("a listed topic has a route");
         let members =
-            |group: &GroupView<'_>| group.members.iter().map(|(id, a)| (*id, a.to_string())).collect();
+            |group: &super::GroupView<'_>| group.members.iter().map(|(id, a)| (*id, a.to_string())).collect();
         route.groups.iter().map(|group| (text(group.broker), members(group))).collect()
     };
     routes.topics().map(|topic| (text(topic), groups(topic))).collect()

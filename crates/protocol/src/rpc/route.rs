@@ -90,6 +90,8 @@ headers! {
         heartbeat_timeout_millis: Option<i64> = "heartbeatTimeoutMillis",
         /// Whether a slave may act as master; 5.x only, absent means no.
         enable_acting_master: Option<bool> = "enableActingMaster",
+        /// Term of the group's leadership, ours only; a lower one than known is refused. Absent means none.
+        epoch: Option<i64> = "epoch",
     }
     /// Reference: `RegisterBrokerResponseHeader`.
     pub struct RegisterReply {
