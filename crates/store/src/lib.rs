@@ -9,4 +9,7 @@
 //! `Store::flushed` survives a power cut. The first failed write or sync poisons the store: nothing is
 //! accepted after it.
 
+pub mod checkpoint;
 pub mod disk;
+pub mod index;
+pub mod smallfile;

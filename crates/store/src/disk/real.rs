@@ -1,0 +1,342 @@
+//! The operating system's disk.
+//!
+//! Owns file descriptors and the store lock. The only file of this crate that may talk to the operating
+//! system; knows nothing of what the files mean. Everything here may block.
+
+use std::{
+    io::{self, IoSliceMut},
+    num::NonZeroU64,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::{
+    fs::{self, Advice, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags},
+    io::{Errno, ReadWriteFlags},
+};
+
+use super::{DirEntry, Disk, File, Open, Space};
+
+/// How far apart the pages are that [`File::is_resident`] looks at. The kernel reads ahead in larger units,
+/// so a range whose samples are all there is there, but for rare luck.
+const RESIDENCY_STEP: u64 = 64 << 10;
+
+/// Files are written by the process's user and read by its group and others, as a JVM makes them.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// Files locked by this process, as (device, inode).
+///
+/// A POSIX lock belongs to the process: a second one is granted, and closing *any* descriptor of the file
+/// drops the first. So a file that is already locked here must not even be opened again.
+static LOCKED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
+/// Files below the paths it is given.
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    boot_id: String,
+}
+
+impl RealDisk {
+    /// Reads the boot id; where the system has none, an empty text, which equals no recorded one.
+    pub fn new() -> RealDisk {
+        RealDisk { boot_id: read_boot_id().unwrap_or_default() }
+    }
+}
+
+impl Default for RealDisk {
+    fn default() -> Self {
+        RealDisk::new()
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let flags = match how {
+            Open::Read => OFlags::RDONLY,
+            Open::Write => OFlags::RDWR,
+            Open::Create => OFlags::RDWR | OFlags::CREATE,
+        };
+        let fd = open(path, flags).map_err(|error| explain(error, "open", path))?;
+        if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Directory {
+            return Err(io::Error::from(Errno::ISDIR));
+        }
+        Ok(Arc::new(RealFile { fd, path: path.to_owned() }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        match fs::mkdir(path, DIR_MODE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => match FileType::from_raw_mode(fs::stat(path)?.st_mode) {
+                FileType::Directory => Ok(()),
+                _ => Err(io::Error::from(Errno::NOTDIR)),
+            },
+            Err(Errno::NOENT) => {
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+                self.create_dir_all(parent.ok_or(io::Error::from(Errno::NOENT))?)?;
+                match fs::mkdir(path, DIR_MODE) {
+                    // Someone else made it meanwhile.
+                    Ok(()) | Err(Errno::EXIST) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let fd = open_dir(path)?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_bytes() == b"." || name.to_bytes() == b".." {
+                continue;
+            }
+            let stat = match fs::statat(&fd, name, AtFlags::empty()) {
+                Ok(stat) => stat,
+                // Removed since the directory was read, or a link to nothing.
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            entries.push(DirEntry {
+                name: name.to_string_lossy().into_owned(),
+                is_dir: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+                len: u64::try_from(stat.st_size).unwrap_or(0),
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(fs::rename(from, to)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(fs::unlink(path)?)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(fs::rmdir(path)?)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(fs::fsync(open_dir(path)?)?)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let stat = fs::statvfs(path)?;
+        Ok(Space {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    /// Locks as a JVM's `FileLock` does, so that the original and Kerolox exclude each other, and writes the
+    /// word `lock` into the file, as the original does.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let mut locked = locked();
+        if let Ok(stat) = fs::stat(path)
+            && locked.contains(&(stat.st_dev, stat.st_ino))
+        {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let fd = open(path, OFlags::RDWR | OFlags::CREATE)?;
+        match fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // POSIX allows either answer.
+            Err(Errno::AGAIN | Errno::ACCESS) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => return Err(error.into()),
+        }
+        let stat = fs::fstat(&fd)?;
+        if stat.st_size == 0 {
+            write_all(&fd, b"lock", 0)?;
+            fs::fdatasync(&fd)?;
+        }
+        let id = (stat.st_dev, stat.st_ino);
+        locked.push(id);
+        Ok(Box::new(Lock { fd: Some(fd), id }))
+    }
+
+    fn boot_id(&self) -> String {
+        self.boot_id.clone()
+    }
+}
+
+struct Lock {
+    fd: Option<OwnedFd>,
+    id: (u64, u64),
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closed while the list is held: closing after another thread of this process locked the file anew
+        // would drop that lock.
+        let mut locked = locked();
+        drop(self.fd.take());
+        locked.retain(|id| *id != self.id);
+    }
+}
+
+fn locked() -> MutexGuard<'static, Vec<(u64, u64)>> {
+    LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct RealFile {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl File for RealFile {
+    fn read_at(&self, mut buf: &mut [u8], mut at: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match rustix::io::pread(&self.fd, &mut *buf, at) {
+                Ok(0) => return Err(self.explain(io::ErrorKind::UnexpectedEof.into(), "read", at)),
+                Ok(n) => {
+                    at += n as u64;
+                    buf = buf.get_mut(n..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.explain(error.into(), "read", at)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        write_all(&self.fd, bytes, at).map_err(|error| self.explain(error, "write", at))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // Never repeated, not even when interrupted: after a failure the kernel may call the pages clean.
+        fs::fdatasync(&self.fd).map_err(|error| self.explain(error.into(), "sync", 0))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let size = fs::fstat(&self.fd)?.st_size;
+        u64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        fs::ftruncate(&self.fd, len).map_err(|error| self.explain(error.into(), "set the length", len))
+    }
+
+    fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
+        loop {
+            match fs::fallocate(&self.fd, FallocateFlags::empty(), at, len) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.explain(error.into(), "allocate", at)),
+            }
+        }
+    }
+
+    /// Looks at the first and the last byte and every 64 KiB between, without copying the rest.
+    fn is_resident(&self, at: u64, len: u64) -> Option<bool> {
+        let last = at.checked_add(len.checked_sub(1)?)?;
+        let mut probe = at;
+        loop {
+            if !self.is_byte_resident(probe)? {
+                return Some(false);
+            }
+            if probe == last {
+                return Some(true);
+            }
+            probe = probe.saturating_add(RESIDENCY_STEP).min(last);
+        }
+    }
+
+    fn advise(&self, at: u64, len: u64, wanted: bool) {
+        let advice = if wanted { Advice::WillNeed } else { Advice::DontNeed };
+        if let Some(len) = NonZeroU64::new(len) {
+            // A hint: nothing depends on it, so a refusal is of no interest.
+            let _ = fs::fadvise(&self.fd, at, Some(len), advice);
+        }
+    }
+}
+
+impl RealFile {
+    fn explain(&self, error: io::Error, verb: &str, at: u64) -> io::Error {
+        explain(error, &format!("{verb} at byte {at} of"), &self.path)
+    }
+
+    fn is_byte_resident(&self, at: u64) -> Option<bool> {
+        let mut byte = [0];
+        loop {
+            let bufs = &mut [IoSliceMut::new(&mut byte)];
+            match rustix::io::preadv2(&self.fd, bufs, at, ReadWriteFlags::NOWAIT) {
+                // Past the end there is nothing to read from the device.
+                Ok(_) => return Some(true),
+                Err(Errno::AGAIN) => return Some(false),
+                Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// The same error with what was tried where, which is what someone who must act needs.
+fn explain(error: io::Error, verb: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), OsFailure { text: format!("{verb} {}", path.display()), error })
+}
+
+/// What failed where; the operating system's own error is the source.
+#[derive(Debug)]
+struct OsFailure {
+    text: String,
+    error: io::Error,
+}
+
+impl std::fmt::Display for OsFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.text, self.error)
+    }
+}
+
+impl std::error::Error for OsFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    loop {
+        match fs::open(path, flags | OFlags::CLOEXEC, FILE_MODE) {
+            Ok(fd) => return Ok(fd),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Writes all or fails. A short write is followed by another call only to learn its cause: the kernel
+/// reports a full disk on the call after the one that it cut short.
+fn write_all(fd: impl AsFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&fd, bytes, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                at += n as u64;
+                bytes = bytes.get(n..).unwrap_or_default();
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn read_boot_id() -> io::Result<String> {
+    let fd = open(Path::new("/proc/sys/kernel/random/boot_id"), OFlags::RDONLY)?;
+    let mut text = [0; 64];
+    let n = rustix::io::pread(&fd, &mut text[..], 0)?;
+    let text = String::from_utf8_lossy(text.get(..n).unwrap_or_default());
+    Ok(text.trim().to_owned())
+}
