@@ -1,0 +1,276 @@
+//! Requests as bytes with a few places to patch.
+//!
+//! A place is found by encoding twice with different marks of equal width, so no layout is written down here.
+
+use crate::HeaderKind;
+use kerolox_protocol::{
+    frame::Codec,
+    header::{Fields, Header},
+    rpc::{
+        consume::PullRequest,
+        produce::{SendReply, SendRequestV2},
+    },
+};
+
+/// First opaque; every opaque has ten digits so that its place keeps its width.
+pub const OPAQUE_BASE: u32 = 1_000_000_000;
+
+/// A frame and where its changing parts stand.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The frame.
+    pub bytes: Vec<u8>,
+    codec: Codec,
+    opaque_at: usize,
+}
+
+impl Template {
+    fn new(kind: HeaderKind, code: i32, ext: kerolox_protocol::header::Ext, body: &[u8]) -> Template {
+        let codec = codec(kind);
+        let encode = |opaque: u32| {
+            let mut header = Header::request(code, opaque as i32, Some(ext.clone()));
+            header.language = kerolox_protocol::header::Language::JAVA;
+            let mut out = Vec::new();
+            header.write_frame(codec, body, &mut out);
+            out
+        };
+        let (bytes, other) = (encode(OPAQUE_BASE), encode(OPAQUE_BASE + 1_111_111_111));
+        let opaque_at = first_difference(&bytes, &other);
+        Template { bytes, codec, opaque_at }
+    }
+
+    /// Sets the request's number.
+    pub fn set_opaque(&mut self, number: u32) {
+        let opaque = OPAQUE_BASE + number;
+        match self.codec {
+            Codec::Json => {
+                put_digits(&mut self.bytes[self.opaque_at..self.opaque_at + 10], u64::from(opaque))
+            }
+            Codec::Binary => {
+                self.bytes[self.opaque_at..self.opaque_at + 4].copy_from_slice(&opaque.to_be_bytes())
+            }
+        }
+    }
+}
+
+/// A send request: single message or batch.
+#[derive(Debug, Clone)]
+pub struct SendTemplate {
+    frame: Template,
+    queue_at: usize,
+    unique_at: Vec<usize>,
+    sent: u64,
+}
+
+/// Marks that cannot stand in a frame by chance.
+const UNIQUE_MARK: &str = "7F000001000000000000BEEF00000000";
+
+impl SendTemplate {
+    /// `size` body bytes per message, `batch` messages per request.
+    pub fn new(kind: HeaderKind, topic: &str, size: usize, batch: usize, conn: usize) -> SendTemplate {
+        let frame = |queue_id: i32| {
+            let properties = format!("UNIQ_KEY\u{1}{UNIQUE_MARK}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA");
+            let text = vec![b'x'; size];
+            let (code, body) = match batch {
+                1 => (310, text),
+                _ => (320, (0..batch).flat_map(|_| batched(&text, &properties)).collect()),
+            };
+            let request = SendRequestV2 {
+                producer_group: "bench_producer".into(),
+                topic: topic.into(),
+                default_topic: "TBW102".into(),
+                default_topic_queue_nums: 4,
+                queue_id,
+                sys_flag: 0,
+                born_timestamp: 1_700_000_000_000,
+                flag: 0,
+                properties: Some(if batch == 1 { properties } else { "WAIT\u{1}true".into() }),
+                reconsume_times: Some(0),
+                unit_mode: Some(false),
+                max_reconsume_times: None,
+                batch: Some(batch > 1),
+                broker_name: None,
+            };
+            Template::new(kind, code, request.to_ext(), &body)
+        };
+        let (zero, one) = (frame(0), frame(1));
+        let queue_at = first_difference(&zero.bytes, &one.bytes);
+        let mark = UNIQUE_MARK.as_bytes();
+        let starts = zero.bytes.windows(mark.len()).enumerate().filter(|(_, part)| *part == mark);
+        let mut template =
+            SendTemplate { queue_at, unique_at: starts.map(|(at, _)| at).collect(), frame: zero, sent: 0 };
+        for at in template.unique_at.clone() {
+            put_hex(&mut template.frame.bytes[at + 8..at + 16], conn as u64);
+        }
+        template
+    }
+
+    /// The next request, ready to send: every message has its own unique key.
+    pub fn next(&mut self, number: u32, queue: u32) -> &[u8] {
+        self.frame.set_opaque(number);
+        self.frame.bytes[self.queue_at] = b'0' + u8::try_from(queue % 10).unwrap_or(0);
+        for &at in &self.unique_at {
+            self.sent += 1;
+            put_hex(&mut self.frame.bytes[at + 24..at + 32], self.sent);
+        }
+        &self.frame.bytes
+    }
+}
+
+/// A pull request for one queue.
+#[derive(Debug, Clone)]
+pub struct PullTemplate {
+    frame: Template,
+    offset_at: usize,
+    offset_base: i64,
+}
+
+impl PullTemplate {
+    /// Asks for `count` messages of a queue, without being held.
+    pub fn new(kind: HeaderKind, topic: &str, queue: u32, count: u32) -> PullTemplate {
+        // Offsets are patched as fifteen digits, so they start at a number of that width and wrap by text:
+        // leading zeros are legal in every parser of the field.
+        let offset_base = 100_000_000_000_000;
+        let frame = |offset: i64| {
+            let request = PullRequest {
+                consumer_group: "bench_consumer".into(),
+                topic: topic.into(),
+                queue_id: queue as i32,
+                queue_offset: offset,
+                max_msg_nums: count as i32,
+                sys_flag: 4,
+                commit_offset: Some(0),
+                suspend_timeout_millis: Some(0),
+                subscription: Some("*".into()),
+                sub_version: Some(0),
+                expression_type: Some("TAG".into()),
+                max_msg_bytes: None,
+            };
+            Template::new(kind, 11, pull_fields(&request), b"")
+        };
+        let (one, two) = (frame(offset_base), frame(2 * offset_base));
+        let offset_at = first_difference(&one.bytes, &two.bytes);
+        PullTemplate { frame: one, offset_at, offset_base }
+    }
+
+    /// The next request.
+    pub fn next(&mut self, number: u32, offset: u64) -> &[u8] {
+        debug_assert!(self.offset_base > 0);
+        self.frame.set_opaque(number);
+        put_digits(&mut self.frame.bytes[self.offset_at..self.offset_at + 15], offset);
+        &self.frame.bytes
+    }
+}
+
+fn pull_fields(request: &PullRequest) -> kerolox_protocol::header::Ext {
+    request.to_ext()
+}
+
+/// The answer every echo gives: shaped like a broker's, in the request's codec.
+pub fn echo_answer(codec: Codec) -> (Vec<u8>, usize) {
+    let reply = SendReply {
+        msg_id: "7F00000100002A9F0000000000000000".into(),
+        queue_id: 0,
+        queue_offset: 1_000_000,
+        transaction_id: None,
+        msg_region: Some("DefaultRegion".into()),
+        trace_on: Some("true".into()),
+    };
+    let encode = |opaque: u32| {
+        let mut header = Header::answer(0, opaque as i32);
+        header.ext = Some(reply.to_ext());
+        let mut out = Vec::new();
+        header.write_frame(codec, b"", &mut out);
+        out
+    };
+    let (bytes, other) = (encode(OPAQUE_BASE), encode(OPAQUE_BASE + 1_111_111_111));
+    let at = first_difference(&bytes, &other);
+    (bytes, at)
+}
+
+fn codec(kind: HeaderKind) -> Codec {
+    match kind {
+        HeaderKind::Json => Codec::Json,
+        HeaderKind::Binary => Codec::Binary,
+    }
+}
+
+/// One message of a batch body; layout of section 6.5 of the wire reference.
+fn batched(body: &[u8], properties: &str) -> Vec<u8> {
+    let size = 4 + 4 + 4 + 4 + 4 + body.len() + 2 + properties.len();
+    let mut out = Vec::with_capacity(size);
+    for word in [size as u32, 0, 0, 0, body.len() as u32] {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+    out.extend_from_slice(body);
+    out.extend_from_slice(&(properties.len() as u16).to_be_bytes());
+    out.extend_from_slice(properties.as_bytes());
+    out
+}
+
+fn first_difference(a: &[u8], b: &[u8]) -> usize {
+    assert_eq!(a.len(), b.len(), "a patched place keeps its width");
+    a.iter().zip(b).position(|(a, b)| a != b).expect("the two encodings differ")
+}
+
+/// Writes a number as decimal digits over the whole place.
+pub fn put_digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+fn put_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789ABCDEF"[(number % 16) as usize];
+        number /= 16;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kerolox_protocol::frame::{FRAME_BYTES_MAX, Split, split};
+
+    fn decode(bytes: &[u8]) -> Header {
+        let Ok(Split::Whole(frame, taken)) = split(bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        assert_eq!(taken, bytes.len());
+        Header::decode(frame.codec, frame.header).unwrap()
+    }
+
+    #[test]
+    fn a_patched_send_decodes_to_what_was_patched() {
+        for kind in [HeaderKind::Json, HeaderKind::Binary] {
+            let mut template = SendTemplate::new(kind, "T", 100, 1, 5);
+            template.next(1, 0);
+            let header = decode(template.next(777, 3));
+            let request: SendRequestV2 = header.fields().unwrap();
+            assert_eq!((header.code, header.opaque, request.queue_id), (310, 1_000_000_777, 3));
+            let properties = request.properties.unwrap();
+            assert!(
+                properties.starts_with("UNIQ_KEY\u{1}7F000001000000050000BEEF00000002\u{2}"),
+                "{properties}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_message_of_a_batch_has_its_own_key() {
+        let mut template = SendTemplate::new(HeaderKind::Json, "T", 10, 3, 0);
+        let bytes = template.next(0, 0).to_vec();
+        for n in 1..=3 {
+            let key = format!("7F000001000000000000BEEF{n:08X}");
+            assert_eq!(bytes.windows(32).filter(|part| *part == key.as_bytes()).count(), 1, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_patched_pull_decodes_to_its_offset() {
+        for kind in [HeaderKind::Json, HeaderKind::Binary] {
+            let header = decode(PullTemplate::new(kind, "T", 2, 32).next(9, 123_456));
+            let request: PullRequest = header.fields().unwrap();
+            assert_eq!((request.queue_offset, request.queue_id, header.opaque), (123_456, 2, 1_000_000_009));
+        }
+    }
+}
