@@ -79,7 +79,12 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         let content = if continues { &content[..content.len() - 1] } else { content };
         let (line, mut logical) = open.take().unwrap_or((index + 1, String::new()));
         logical.push_str(content);
-        if continues { open = Some((line, logical)) } else { out.push((line, logical)) }
+        match (continues, logical.is_empty()) {
+            (false, _) => out.push((line, logical)),
+            (true, false) => open = Some((line, logical)),
+            // A lone backslash continues nothing: as in Java the next line may be a comment.
+            (true, true) => {}
+        }
     }
     out.extend(open);
     out
@@ -231,6 +236,7 @@ mod tests {
         check("a=x\\\\\nb=2", &[(1, "a", "x\\"), (2, "b", "2")]);
         check("a=1\\\n# no comment here", &[(1, "a", "1# no comment here")]);
         check("a=1\\", &[(1, "a", "1")]);
+        check("\\\n# comment\nb=1", &[(3, "b", "1")]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The page of keys is what the declarations say. `KEROLOX_BLESS=1` rewrites it.
 
+#![expect(clippy::disallowed_methods, reason = "the page is a file of the repository, not of a store")]
+
 use std::path::Path;
 
 #[test]

@@ -1,6 +1,6 @@
 //! Properties text: what is written is read back, and nothing read can break the reader.
 
-use kerolox_config::properties::{parse, write};
+use kerolox_config::properties::{Note, parse, write};
 use kerolox_config::{BrokerConfig, Kind, NamesrvConfig, Networks, ServerConfig, SetError, StoreConfig};
 use proptest::prelude::*;
 
@@ -44,6 +44,39 @@ proptest! {
             prop_assert_eq!(Networks::parse(&networks.print()), Ok(networks));
         }
     }
+}
+
+fn unhex(text: &str) -> String {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
+    String::from_utf8(text.as_bytes().chunks(2).map(byte).collect()).expect("UTF-8")
+}
+
+/// The same pairs as Java, but for unescaped blanks at the end of values, which are dropped with a note.
+#[test]
+fn texts_are_read_as_java_reads_them() {
+    let mut dropped = 0;
+    for line in include_str!("data/java-properties.txt").lines() {
+        let (text, java) = line.split_once(' ').expect("two columns");
+        let text = unhex(text);
+        let Ok(entries) = parse(&text) else {
+            assert_eq!(java, "ERR", "{text:?}");
+            continue;
+        };
+        let java: Vec<_> = java
+            .split_terminator(';')
+            .map(|pair| pair.split_once('=').map(|(key, value)| (unhex(key), unhex(value))).expect("a pair"))
+            .collect();
+        assert_eq!(entries.len(), java.len(), "{text:?}");
+        for (entry, (key, value)) in entries.iter().zip(&java) {
+            assert_eq!(&entry.key, key, "{text:?}");
+            let tail = value.strip_prefix(&entry.value).unwrap_or_else(|| panic!("{text:?}: {value:?}"));
+            let blanks = !tail.is_empty();
+            assert_eq!(entry.notes.contains(&Note::TrailingBlanks), blanks, "{text:?}");
+            assert!(tail.chars().all(|c| " \t\u{c}".contains(c)), "{text:?}: {tail:?}");
+            dropped += usize::from(blanks);
+        }
+    }
+    assert!(dropped > 10, "the texts no longer have blanks to drop");
 }
 
 type Set<C> = fn(&mut C, &str, &str) -> Result<kerolox_config::Taken, SetError>;
