@@ -83,10 +83,7 @@ impl<S: Service, C: Clock> Server<S, C> {
     }
 
     /// Serves on a thread of its own.
-    pub fn spawn(self) -> io::Result<Running<S>>
-    where
-        C: Send,
-    {
+    pub fn spawn(self) -> io::Result<Running<S>> {
         let handle = self.handle();
         let thread = thread::Builder::new().name(format!("{}-loop", self.name)).spawn(move || self.run())?;
         Ok(Running { handle, thread })
