@@ -159,7 +159,7 @@ public final class Drive {
         admin.wipeWritePermOfBroker(namesrv, "broker-a");
         admin.addWritePermOfBroker(namesrv, "broker-a");
         admin.deleteTopicInBroker(new java.util.HashSet<>(Arrays.asList(broker)), "GoldenAuto");
-        admin.deleteTopicInNameServer(new java.util.HashSet<>(Arrays.asList(namesrv)), "DefaultCluster", "GoldenAuto");
+        admin.deleteTopicInNameServer(new java.util.HashSet<>(Arrays.asList(namesrv)), "GoldenAuto", "DefaultCluster");
         admin.deleteSubscriptionGroup(broker, "golden_made");
         List<String> wrong = new ArrayList<>();
         try {
