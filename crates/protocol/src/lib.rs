@@ -11,13 +11,14 @@
 //! | [`scan`] | the hot headers without a map and without allocation |
 //! | [`rpc`] | the table of all RPCs, one file per area |
 //! | [`code`] | response codes |
-//! | [`record`], [`properties`], [`msgid`], [`batch`] | the stored message and its parts |
+//! | [`record`], [`properties`], [`msgid`], [`batch`], [`hash`] | the stored message and its parts |
 //! | [`body`] | JSON bodies: routes, cluster, heartbeat, stats |
 
 pub mod batch;
 pub mod body;
 pub mod code;
 pub mod frame;
+pub mod hash;
 pub mod header;
 pub mod ids;
 pub mod msgid;
