@@ -13,3 +13,26 @@ pub mod checkpoint;
 pub mod disk;
 pub mod index;
 pub mod smallfile;
+
+mod dispatch;
+mod hash;
+mod job;
+mod log;
+mod open;
+mod options;
+mod queue;
+mod read;
+mod recover;
+mod store;
+mod types;
+
+pub use dispatch::{DELAY_TOPIC, Dispatch, tags_code};
+pub use job::{StoreDone, StoreJob};
+pub use open::{Cause, OpenError};
+pub use options::{Flush, Options, Retention};
+pub use read::{Boundary, Plan, PlanStatus, ReadLimits, Slices};
+pub use recover::Opened;
+pub use store::Store;
+pub use types::{
+    AppendError, Appended, Arrival, Bounds, Now, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal,
+};

@@ -1,0 +1,285 @@
+//! The commit log: an endless run of bytes cut into files of one size.
+//!
+//! Owns the log's files and its newest bytes, which are collected in memory and written by [`Log::commit`].
+//! Knows places and sizes; knows no topics, no queues and not what a record says.
+//!
+//! ```text
+//!    first            flushed        written         end
+//!      │ on the device   │ page cache   │ memory only  │
+//!      ▼                 ▼              ▼              ▼
+//!  ────┼─────────────────┼──────────────┼──────────────┤
+//!                  ◄──── chunks: also in memory ───────►
+//! ```
+
+mod chunks;
+mod segment;
+
+pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name};
+
+use crate::disk::{Disk, File};
+use chunks::Chunks;
+use kerolox_protocol::{
+    LogOffset,
+    record::{BLANK_BYTES, encode_blank},
+};
+use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
+
+/// Room is taken from the file system in steps: enough that a step is rare, little enough that a small disk
+/// is used to its end.
+const ALLOCATE_BYTES: u64 = 64 << 20;
+/// What is taken when a whole step does not fit any more.
+const ALLOCATE_BYTES_MIN: u64 = 64 << 10;
+
+/// Why there is no place for a record.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// The disk is full. Nothing was changed; try again later.
+    NoRoom(PathBuf, io::Error),
+    /// The disk failed.
+    Failed(PathBuf, io::Error),
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    /// Where new files go.
+    dir: PathBuf,
+    segment_bytes: u64,
+    segments: VecDeque<Segment>,
+    /// The file after the last, made ahead.
+    spare: Option<Segment>,
+    chunks: Chunks,
+    end: u64,
+    written: u64,
+    flushed: u64,
+    /// A file was made or removed since the directory was last synced.
+    dir_dirty: bool,
+}
+
+impl Log {
+    /// A log of the given files, in order and without gaps, that ends at `end`.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        segment_bytes: u64,
+        segments: VecDeque<Segment>,
+        end: u64,
+        tail_bytes: usize,
+    ) -> Log {
+        let chunks = Chunks::new(tail_bytes);
+        let mut log = Log {
+            disk,
+            dir,
+            segment_bytes,
+            segments,
+            spare: None,
+            chunks,
+            end,
+            written: end,
+            flushed: end,
+            dir_dirty: false,
+        };
+        // Files of earlier runs were synced with their directory before anything in them was confirmed.
+        log.dir_dirty = log.segments.is_empty();
+        log
+    }
+
+    /// Says where the log ends, once recovery knows.
+    pub(crate) fn reset_end(&mut self, end: u64) {
+        (self.end, self.written, self.flushed) = (end, end, end);
+    }
+
+    pub(crate) fn first(&self) -> LogOffset {
+        LogOffset(self.segments.front().map_or(self.end, |segment| segment.base))
+    }
+    pub(crate) fn end(&self) -> LogOffset {
+        LogOffset(self.end)
+    }
+    pub(crate) fn written(&self) -> LogOffset {
+        LogOffset(self.written)
+    }
+    pub(crate) fn flushed(&self) -> LogOffset {
+        LogOffset(self.flushed)
+    }
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+    pub(crate) fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+    pub(crate) fn segments(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    /// Finds the place for `bytes` that must not be split over files: ends the file if they do not fit, and
+    /// makes sure that the disk has room. At most one file is ended; `bytes` fit into an empty file.
+    pub(crate) fn place(&mut self, bytes: u64) -> Result<LogOffset, PlaceError> {
+        let need = bytes + BLANK_BYTES as u64;
+        debug_assert!(need <= self.segment_bytes);
+        let left = self.segments.back().map_or(0, |last| last.base + self.segment_bytes - self.end);
+        if left < need {
+            self.roll(left)?;
+        }
+        let Some(last) = self.segments.back_mut() else {
+            return Err(PlaceError::Failed(self.dir.clone(), io::ErrorKind::NotFound.into()));
+        };
+        let upto = self.end - last.base + need;
+        if upto > last.allocated {
+            allocate(&*self.disk, last, upto, self.segment_bytes)?;
+        }
+        Ok(LogOffset(self.end))
+    }
+
+    /// Appends what the caller encodes; its place and size were given to and by [`Log::place`].
+    pub(crate) fn push(&mut self, bytes: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.chunks.push(self.end, bytes, encode);
+        self.end += bytes as u64;
+    }
+
+    /// Ends the last file, of which `left` bytes are left, and goes on in a new one.
+    fn roll(&mut self, left: u64) -> Result<(), PlaceError> {
+        let base = self.segments.back().map_or(self.end, |last| last.base + self.segment_bytes);
+        // The new file first: if there is no room for it, nothing was changed.
+        let next = match self.spare.take_if(|spare| spare.base == base) {
+            Some(spare) => spare,
+            None => {
+                let made = segment::create(&*self.disk, &self.dir, base, self.segment_bytes);
+                made.map_err(|(path, why)| classify(path, why))?
+            }
+        };
+        self.dir_dirty = true;
+        if left > 0 {
+            self.chunks.push(self.end, BLANK_BYTES, |out| encode_blank(left as u32, out));
+        }
+        self.chunks.seal();
+        self.segments.push_back(next);
+        self.end = base;
+        Ok(())
+    }
+
+    /// Writes everything appended since the last call. An error leaves the log unusable for writing.
+    pub(crate) fn commit(&mut self) -> io::Result<()> {
+        if self.written == self.end {
+            return Ok(());
+        }
+        for (at, bytes) in self.chunks.since(self.written) {
+            let Some(segment) = find(&self.segments, at) else {
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("no log file holds {at}")));
+            };
+            segment.file(&*self.disk)?.write_at(bytes, at - segment.base)?;
+        }
+        self.written = self.end;
+        self.chunks.trim(self.written);
+        Ok(())
+    }
+
+    /// What must be synced for everything written to be durable.
+    pub(crate) fn unflushed(&mut self) -> io::Result<Unflushed> {
+        let mut files = Vec::new();
+        for segment in self.segments.iter().rev() {
+            if segment.base + self.segment_bytes <= self.flushed {
+                break;
+            }
+            if segment.base < self.written {
+                files.push(segment.file(&*self.disk)?);
+            }
+        }
+        // Older files first: what becomes durable should be a beginning of the log.
+        files.reverse();
+        let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
+        Ok(Unflushed { files, dir, upto: LogOffset(self.written) })
+    }
+
+    pub(crate) fn set_flushed(&mut self, upto: LogOffset) {
+        self.flushed = self.flushed.max(upto.0);
+    }
+
+    /// Takes the file that was made ahead, unless the log has gone on without it.
+    pub(crate) fn set_spare(&mut self, spare: Segment) {
+        let next = self.segments.back().map_or(self.end, |last| last.base + self.segment_bytes);
+        if spare.base == next {
+            self.spare = Some(spare);
+        }
+    }
+
+    /// Position of the file to make ahead, once the last one is three quarters full.
+    pub(crate) fn wants_spare(&self) -> Option<u64> {
+        let last = self.segments.back()?;
+        let used = self.end - last.base;
+        (self.spare.is_none() && used > self.segment_bytes / 4 * 3).then_some(last.base + self.segment_bytes)
+    }
+
+    pub(crate) fn take_spare(&mut self) -> Option<Segment> {
+        self.spare.take()
+    }
+
+    /// The file that holds `at`, and the position of its first byte.
+    pub(crate) fn file_at(&self, at: u64) -> Option<io::Result<(Arc<dyn File>, u64)>> {
+        let segment = find(&self.segments, at)?;
+        Some(segment.file(&*self.disk).map(|file| (file, segment.base)))
+    }
+
+    /// `len` bytes from `at`, if they are still in memory.
+    pub(crate) fn in_memory(&self, at: u64, len: usize) -> Option<&[u8]> {
+        self.chunks.get(at, len)
+    }
+
+    /// Removes the oldest `n` files from the log and hands them out. Never the last.
+    pub(crate) fn drop_oldest(&mut self, n: usize) -> Vec<Segment> {
+        let n = n.min(self.segments.len().saturating_sub(1));
+        self.segments.drain(..n).collect()
+    }
+
+    /// Fills `out` from `at`, from memory or from the file. `at` and the length lie in one file.
+    pub(crate) fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Some(bytes) = self.in_memory(at, out.len()) {
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
+        match self.file_at(at) {
+            Some(found) => found.and_then(|(file, base)| file.read_at(out, at - base)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// What a flush has to sync.
+#[derive(Debug)]
+pub(crate) struct Unflushed {
+    pub(crate) files: Vec<Arc<dyn File>>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) upto: LogOffset,
+}
+
+fn find(segments: &VecDeque<Segment>, at: u64) -> Option<&Segment> {
+    let after = segments.partition_point(|segment| segment.base <= at);
+    segments.get(after.checked_sub(1)?)
+}
+
+fn allocate(disk: &dyn Disk, segment: &mut Segment, upto: u64, segment_bytes: u64) -> Result<(), PlaceError> {
+    let from = segment.allocated;
+    let file = segment.file(disk).map_err(|why| PlaceError::Failed(segment.path.clone(), why))?;
+    let mut last_error = None;
+    for step in [ALLOCATE_BYTES, ALLOCATE_BYTES_MIN] {
+        let to = (from + step).max(upto).min(segment_bytes);
+        match file.allocate(from, to - from) {
+            Ok(()) => {
+                segment.allocated = to;
+                return Ok(());
+            }
+            Err(why) if is_no_room(&why) => last_error = Some(why),
+            Err(why) => return Err(PlaceError::Failed(segment.path.clone(), why)),
+        }
+    }
+    let why = last_error.unwrap_or_else(|| io::ErrorKind::StorageFull.into());
+    Err(PlaceError::NoRoom(segment.path.clone(), why))
+}
+
+fn classify(path: PathBuf, why: io::Error) -> PlaceError {
+    if is_no_room(&why) { PlaceError::NoRoom(path, why) } else { PlaceError::Failed(path, why) }
+}
+
+/// Whether an error means that the disk or the quota is full, which may end without us.
+pub(crate) fn is_no_room(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

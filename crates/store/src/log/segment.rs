@@ -1,0 +1,67 @@
+//! One file of the commit log, and its name.
+
+use crate::disk::{Disk, File, Open};
+use std::{
+    cell::OnceCell,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// One file of the log.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Log position of its first byte; also its name.
+    pub(crate) base: u64,
+    pub(crate) path: PathBuf,
+    /// Bytes from its start that have blocks on the disk, as far as we know.
+    pub(crate) allocated: u64,
+    file: OnceCell<Arc<dyn File>>,
+}
+
+impl Segment {
+    /// A file that is there. It is opened when it is first used.
+    pub(crate) fn existing(base: u64, path: PathBuf) -> Segment {
+        Segment { base, path, allocated: 0, file: OnceCell::new() }
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.file.get() {
+            return Ok(Arc::clone(file));
+        }
+        let file = disk.open(&self.path, Open::Write)?;
+        Ok(Arc::clone(self.file.get_or_init(|| file)))
+    }
+}
+
+/// Makes a file of the log, full length, without blocks. The directory is not synced.
+pub(crate) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: u64,
+    segment_bytes: u64,
+) -> Result<Segment, (PathBuf, io::Error)> {
+    let path = dir.join(file_name(base));
+    let made = disk.open(&path, Open::Create).and_then(|file| {
+        // Something may be left there of a file made ahead before a crash.
+        file.set_len(0)?;
+        file.set_len(segment_bytes)?;
+        Ok(file)
+    });
+    match made {
+        Ok(file) => Ok(Segment { base, path, allocated: 0, file: OnceCell::from(file) }),
+        Err(why) => Err((path, why)),
+    }
+}
+
+/// Twenty digits: the position of the file's first byte.
+pub(crate) fn file_name(base: u64) -> String {
+    format!("{base:020}")
+}
+
+/// The position that a file's name tells; `None` if it is no such name.
+pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+    if digits { name.parse().ok() } else { None }
+}

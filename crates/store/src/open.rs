@@ -1,0 +1,85 @@
+//! Why a store cannot be opened, said so that the reader knows what to do.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Why a store cannot be opened. Nothing was changed.
+#[derive(Debug)]
+pub struct OpenError {
+    /// The file or directory it is about.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+/// What is wrong with a store directory.
+#[derive(Debug)]
+pub enum Cause {
+    /// Another process has it.
+    Locked,
+    /// The system refused.
+    Io(io::Error),
+    /// A name that no store has there.
+    Foreign(String),
+    /// Files of different sizes, or of an impossible size.
+    Sizes {
+        /// What was found.
+        found: u64,
+        /// What the others have.
+        wanted: u64,
+    },
+    /// A file is missing between two others.
+    Gap {
+        /// Name of the missing file.
+        missing: String,
+    },
+    /// An option makes no sense.
+    Option(&'static str),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.cause {
+            Cause::Locked => write!(
+                f,
+                "the store {path} is in use by another broker: stop that one, or set storePathRootDir to another \
+                 directory"
+            ),
+            Cause::Io(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+                write!(
+                    f,
+                    "the store needs to read and write {path}: {why}; change its owner or storePathRootDir"
+                )
+            }
+            Cause::Io(why) => write!(f, "cannot open the store at {path}: {why}"),
+            Cause::Foreign(name) => write!(
+                f,
+                "{path} holds {name:?}, which is no file of a message store: is this the right directory? Move it \
+                 away or set storePathRootDir to another directory"
+            ),
+            Cause::Sizes { found, wanted } => write!(
+                f,
+                "{path} has {found} bytes where {wanted} are expected: was it cut or copied incompletely? Restore \
+                 it, or move it out of the store"
+            ),
+            Cause::Gap { missing } => write!(
+                f,
+                "{path} lacks the file {missing} between others: restore it, or move the files before it out of \
+                 the store"
+            ),
+            Cause::Option(what) => write!(f, "cannot open the store at {path}: {what}"),
+        }
+    }
+}
+impl std::error::Error for OpenError {}
+
+impl OpenError {
+    pub(crate) fn new(path: impl Into<PathBuf>, cause: Cause) -> OpenError {
+        OpenError { path: path.into(), cause }
+    }
+    /// For `map_err`.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
+        let path = path.into();
+        move |why| OpenError::new(path, Cause::Io(why))
+    }
+}

@@ -1,0 +1,383 @@
+//! Consume queues: for each queue of a topic, where in the log its messages are.
+//!
+//! Owns the ends of all queues and their newest entries, in memory; older entries are in files, reached through
+//! [`files::Files`]. A queue is derived from the log: entries are written to files behind the log's *flushed*
+//! position only, so a file never names a record that a power cut could take away. Knows no record's content.
+//!
+//! ```text
+//!   min           tail_base     written        visible      next
+//!    │ files only     │ files + memory │ memory only          │
+//! ───┼────────────────┼────────────────┼─────────────┼────────┤
+//! ```
+
+pub(crate) mod files;
+
+use crate::{
+    hash::FixedMap,
+    types::{Bounds, QueueEntry, QueueSlot},
+};
+use files::Files;
+use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
+
+/// Bytes of an entry: position i64, size i32, tags code i64.
+pub(crate) const ENTRY_BYTES: u64 = 20;
+const _: () = assert!(ENTRY_BYTES == 8 + 4 + 8);
+
+/// Size in an entry that stands for a message that is not there. The original fills queues that do not start
+/// at a file's start with these.
+const BLANK_SIZE: u32 = 0x7fff_ffff;
+/// Entries that are kept in memory after they were written, for readers at the tail.
+const KEEP_RECENT: usize = 64;
+/// Queues that may keep recent entries; the one that was active longest ago gives way.
+const KEEP_QUEUES: usize = 4096;
+
+impl QueueEntry {
+    /// Stands for a message that is not there.
+    pub(crate) const BLANK: QueueEntry = QueueEntry { at: LogOffset(0), size: BLANK_SIZE, tags_code: 0 };
+
+    pub(crate) fn is_blank(&self) -> bool {
+        self.at.0 == 0 && self.size == BLANK_SIZE
+    }
+    /// Position behind the record.
+    pub(crate) fn end(&self) -> LogOffset {
+        self.at + u64::from(self.size)
+    }
+    pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES as usize] {
+        let mut out = [0; ENTRY_BYTES as usize];
+        out[..8].copy_from_slice(&self.at.0.to_be_bytes());
+        out[8..12].copy_from_slice(&self.size.to_be_bytes());
+        out[12..].copy_from_slice(&self.tags_code.to_be_bytes());
+        out
+    }
+    /// Reads an entry; `None` for a slot that was never filled, or that no store would have filled so.
+    pub(crate) fn decode(bytes: &[u8; ENTRY_BYTES as usize]) -> Option<QueueEntry> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, rest @ ..] = *bytes;
+        let at = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let size = i32::from_be_bytes([i, j, k, l]);
+        let tags_code = i64::from_be_bytes(rest);
+        let size = u32::try_from(size).ok().filter(|size| *size > 0)?;
+        Some(QueueEntry { at: LogOffset::try_from(at).ok()?, size, tags_code })
+    }
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) topic: u32,
+    pub(crate) id: QueueId,
+    /// Counts deletions, so that what was started before one is not taken for something after it.
+    pub(crate) generation: u32,
+    pub(crate) min: u64,
+    pub(crate) visible: u64,
+    pub(crate) written: u64,
+    tail_base: u64,
+    tail: VecDeque<QueueEntry>,
+    dirty: bool,
+    /// It has or had messages; listings show it.
+    pub(crate) alive: bool,
+}
+
+impl Queue {
+    /// The offset that the next message gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.tail_base + self.tail.len() as u64
+    }
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { min: QueueOffset(self.min.min(self.visible)), max: QueueOffset(self.visible) }
+    }
+    fn in_memory(&self, offset: u64) -> Option<QueueEntry> {
+        self.tail.get(usize::try_from(offset.checked_sub(self.tail_base)?).ok()?).copied()
+    }
+    fn trim(&mut self, keep: usize) {
+        let written = (self.written - self.tail_base) as usize;
+        let drop = written.saturating_sub(keep);
+        self.tail.drain(..drop);
+        self.tail_base += drop as u64;
+        if self.tail.is_empty() {
+            self.tail = VecDeque::new();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    queues: BTreeMap<QueueId, QueueSlot>,
+}
+
+/// Entries to write to one queue's files.
+#[derive(Debug)]
+pub(crate) struct QueueWrite {
+    pub(crate) slot: QueueSlot,
+    pub(crate) generation: u32,
+    pub(crate) topic: Arc<str>,
+    pub(crate) id: QueueId,
+    /// Offset of the first entry.
+    pub(crate) from: u64,
+    /// Entries, encoded.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl QueueWrite {
+    fn count(&self) -> u64 {
+        self.bytes.len() as u64 / ENTRY_BYTES
+    }
+}
+
+/// All queues.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    topics: Vec<Topic>,
+    by_name: FixedMap<Arc<str>, u32>,
+    queues: Vec<Queue>,
+    dirty: Vec<QueueSlot>,
+    /// Queues that keep recent entries, longest inactive first.
+    recent: VecDeque<QueueSlot>,
+    /// Entries not yet in files.
+    pending: usize,
+}
+
+impl Queues {
+    pub(crate) fn new() -> Queues {
+        Queues {
+            topics: Vec::new(),
+            by_name: FixedMap::default(),
+            queues: Vec::new(),
+            dirty: Vec::new(),
+            recent: VecDeque::new(),
+            pending: 0,
+        }
+    }
+
+    pub(crate) fn find(&self, topic: &str, id: QueueId) -> Option<QueueSlot> {
+        let topic = self.topics.get(*self.by_name.get(topic)? as usize)?;
+        topic.queues.get(&id).copied()
+    }
+
+    pub(crate) fn slot(&mut self, topic: &str, id: QueueId) -> QueueSlot {
+        if let Some(found) = self.find(topic, id) {
+            return found;
+        }
+        let number = match self.by_name.get(topic) {
+            Some(number) => *number,
+            None => {
+                let number = self.topics.len() as u32;
+                let name: Arc<str> = Arc::from(topic);
+                self.topics.push(Topic { name: Arc::clone(&name), queues: BTreeMap::new() });
+                self.by_name.insert(name, number);
+                number
+            }
+        };
+        let slot = QueueSlot(self.queues.len() as u32);
+        self.queues.push(Queue {
+            topic: number,
+            id,
+            generation: 0,
+            min: 0,
+            visible: 0,
+            written: 0,
+            tail_base: 0,
+            tail: VecDeque::new(),
+            dirty: false,
+            alive: false,
+        });
+        if let Some(topic) = self.topics.get_mut(number as usize) {
+            topic.queues.insert(id, slot);
+        }
+        slot
+    }
+
+    pub(crate) fn get(&self, slot: QueueSlot) -> Option<&Queue> {
+        self.queues.get(slot.0 as usize)
+    }
+    pub(crate) fn get_mut(&mut self, slot: QueueSlot) -> Option<&mut Queue> {
+        self.queues.get_mut(slot.0 as usize)
+    }
+    pub(crate) fn topic_name(&self, queue: &Queue) -> Option<&Arc<str>> {
+        self.topics.get(queue.topic as usize).map(|topic| &topic.name)
+    }
+
+    /// Topics that have a living queue, with their queues.
+    pub(crate) fn topics(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = (QueueSlot, &Queue)>)> {
+        self.topics.iter().map(|topic| {
+            let queues = topic.queues.values().filter_map(|slot| Some((*slot, self.get(*slot)?)));
+            (&topic.name, queues.filter(|(_, queue)| queue.alive))
+        })
+    }
+    pub(crate) fn queues_of(&self, topic: &str) -> Vec<QueueSlot> {
+        let topic = self.by_name.get(topic).and_then(|number| self.topics.get(*number as usize));
+        topic.map(|topic| topic.queues.values().copied().collect()).unwrap_or_default()
+    }
+
+    /// Entries that are not in files yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Sets the ends of a queue whose entries are all in files.
+    pub(crate) fn restore(&mut self, slot: QueueSlot, min: u64, next: u64) {
+        if let Some(queue) = self.get_mut(slot) {
+            queue.min = min;
+            queue.visible = next;
+            queue.written = next;
+            queue.tail_base = next;
+            queue.tail = VecDeque::new();
+            queue.alive = true;
+        }
+    }
+
+    /// Appends an entry; its offset was `next()`.
+    pub(crate) fn push(&mut self, slot: QueueSlot, entry: QueueEntry) {
+        let Some(queue) = self.queues.get_mut(slot.0 as usize) else { return };
+        queue.tail.push_back(entry);
+        queue.alive = true;
+        self.pending += 1;
+        if !queue.dirty {
+            queue.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Makes entries below `upto` visible.
+    pub(crate) fn show(&mut self, slot: QueueSlot, upto: QueueOffset) {
+        if let Some(queue) = self.get_mut(slot) {
+            queue.visible = queue.visible.max(upto.0);
+        }
+    }
+
+    /// Everything that may be written: entries of records below `flushed`.
+    pub(crate) fn collect(&self, flushed: LogOffset) -> Vec<QueueWrite> {
+        let mut writes = Vec::new();
+        for slot in &self.dirty {
+            let Some(queue) = self.get(*slot) else { continue };
+            let Some(topic) = self.topic_name(queue) else { continue };
+            let skip = (queue.written - queue.tail_base) as usize;
+            let durable =
+                queue.tail.iter().skip(skip).take_while(|entry| entry.is_blank() || entry.end() <= flushed);
+            let bytes: Vec<u8> = durable.flat_map(QueueEntry::encode).collect();
+            if !bytes.is_empty() {
+                writes.push(QueueWrite {
+                    slot: *slot,
+                    generation: queue.generation,
+                    topic: Arc::clone(topic),
+                    id: queue.id,
+                    from: queue.written,
+                    bytes,
+                });
+            }
+        }
+        writes
+    }
+
+    /// What [`Queues::collect`] gave is in files now.
+    pub(crate) fn on_written(&mut self, writes: &[QueueWrite]) {
+        for write in writes {
+            let Some(queue) = self.queues.get_mut(write.slot.0 as usize) else { continue };
+            if queue.generation != write.generation {
+                continue;
+            }
+            let count = write.count();
+            queue.written = (write.from + count).min(queue.next());
+            self.pending = self.pending.saturating_sub(count as usize);
+            let had_recent = queue.tail.len() as u64 > count;
+            queue.trim(KEEP_RECENT);
+            if !had_recent || self.recent.len() < KEEP_QUEUES {
+                self.recent.push_back(write.slot);
+            }
+        }
+        while self.recent.len() > KEEP_QUEUES {
+            let Some(queue) = self.recent.pop_front().and_then(|slot| self.queues.get_mut(slot.0 as usize))
+            else {
+                continue;
+            };
+            queue.trim(0);
+        }
+        let queues = &mut self.queues;
+        self.dirty.retain(|slot| {
+            let Some(queue) = queues.get_mut(slot.0 as usize) else { return false };
+            queue.dirty = queue.next() > queue.written;
+            queue.dirty
+        });
+    }
+
+    /// Forgets all messages of a queue; the next one gets offset 0 again.
+    pub(crate) fn clear(&mut self, slot: QueueSlot) {
+        let Some(queue) = self.queues.get_mut(slot.0 as usize) else { return };
+        self.pending = self.pending.saturating_sub((queue.next() - queue.written) as usize);
+        queue.generation += 1;
+        (queue.min, queue.visible, queue.written, queue.tail_base) = (0, 0, 0, 0);
+        queue.tail = VecDeque::new();
+        queue.alive = false;
+    }
+
+    /// Up to `n` entries from `from` on, as far as they are visible and there; fewer at a file's end.
+    pub(crate) fn entries(
+        &self,
+        files: &Files,
+        slot: QueueSlot,
+        from: QueueOffset,
+        n: usize,
+        out: &mut Vec<QueueEntry>,
+    ) -> io::Result<()> {
+        let Some(queue) = self.get(slot) else { return Ok(()) };
+        let until = queue.visible.min(from.0.saturating_add(n as u64));
+        let mut at = from.0;
+        if at < queue.tail_base.min(until) {
+            let Some(topic) = self.topic_name(queue) else { return Ok(()) };
+            let want = queue.tail_base.min(until) - at;
+            let before = out.len();
+            files.read(slot, topic, queue.id, at, want, out)?;
+            at += (out.len() - before) as u64;
+        }
+        while let Some(entry) = (at < until).then(|| queue.in_memory(at)).flatten() {
+            out.push(entry);
+            at += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_reads_back_and_empty_slots_are_none() {
+        let entry = QueueEntry { at: LogOffset(1 << 40), size: 300, tags_code: -5 };
+        assert_eq!(QueueEntry::decode(&entry.encode()), Some(entry));
+        assert_eq!(QueueEntry::decode(&[0; 20]), None);
+        assert_eq!(QueueEntry::decode(&[0xff; 20]), None);
+        assert!(QueueEntry::BLANK.is_blank() && !entry.is_blank());
+        assert_eq!(QueueEntry::decode(&QueueEntry::BLANK.encode()), Some(QueueEntry::BLANK));
+    }
+
+    #[test]
+    fn only_entries_of_durable_records_are_written() {
+        let mut queues = Queues::new();
+        let slot = queues.slot("T", QueueId(0));
+        assert_eq!(queues.slot("T", QueueId(0)), slot);
+        for n in 0..3u64 {
+            queues.push(slot, QueueEntry { at: LogOffset(n * 100), size: 100, tags_code: 0 });
+        }
+        assert!(queues.collect(LogOffset(99)).is_empty());
+        let writes = queues.collect(LogOffset(200));
+        assert_eq!((writes[0].from, writes[0].count()), (0, 2));
+        queues.on_written(&writes);
+        assert_eq!(queues.pending(), 1);
+        let writes = queues.collect(LogOffset(300));
+        assert_eq!((writes[0].from, writes[0].count()), (2, 1));
+        // The queue is deleted while that is being written: the answer must not count.
+        queues.clear(slot);
+        queues.on_written(&writes);
+        assert_eq!(queues.get(slot).map(|queue| (queue.next(), queue.written)), Some((0, 0)));
+        assert_eq!(queues.pending(), 0);
+        assert!(queues.collect(LogOffset(300)).is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! The files of consume queues, opened when they are needed and at most so many at a time.
+//!
+//! Shared by the store, which reads, and its background jobs, which write. Knows names and sizes of files;
+//! knows no queue's end.
+
+use super::{ENTRY_BYTES, QueueWrite};
+use crate::{
+    disk::{Disk, File, Open},
+    hash::FixedMap,
+    log::file_name,
+    types::{QueueEntry, QueueSlot},
+};
+use kerolox_protocol::QueueId;
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A queue file: its queue, and its number within the queue.
+type Key = (u32, u64);
+
+#[derive(Debug)]
+pub(crate) struct Files {
+    disk: Arc<dyn Disk>,
+    /// `consumequeue`.
+    dir: PathBuf,
+    /// Bytes of one file; a multiple of [`ENTRY_BYTES`].
+    pub(crate) file_bytes: u64,
+    open: Mutex<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    files: FixedMap<Key, (Arc<dyn File>, u64)>,
+    /// Counts uses, to find the file that was not used for longest.
+    clock: u64,
+    max: usize,
+}
+
+/// Names a queue for the file system.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    slot: QueueSlot,
+    topic: &'a str,
+    id: QueueId,
+}
+
+impl Files {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, file_bytes: u64, open_max: usize) -> Files {
+        let open = Opened { files: FixedMap::default(), clock: 0, max: open_max.max(4) };
+        Files { disk, dir, file_bytes, open: Mutex::new(open) }
+    }
+
+    pub(crate) fn per_file(&self) -> u64 {
+        self.file_bytes / ENTRY_BYTES
+    }
+    /// Directory of a queue.
+    pub(crate) fn queue_dir(&self, topic: &str, id: QueueId) -> PathBuf {
+        self.dir.join(topic).join(id.to_string())
+    }
+    pub(crate) fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// Up to `n` entries from `from` on that one file holds; ends at the first slot that is not filled.
+    pub(crate) fn read(
+        &self,
+        slot: QueueSlot,
+        topic: &str,
+        id: QueueId,
+        from: u64,
+        n: u64,
+        out: &mut Vec<QueueEntry>,
+    ) -> io::Result<()> {
+        let number = from / self.per_file();
+        let within = from % self.per_file();
+        let n = n.min(self.per_file() - within);
+        let file = match self.existing(Place { slot, topic, id }, number) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let mut bytes = vec![0; (n * ENTRY_BYTES) as usize];
+        file.read_at(&mut bytes, within * ENTRY_BYTES)?;
+        let (entries, _) = bytes.as_chunks();
+        out.extend(entries.iter().map_while(QueueEntry::decode));
+        Ok(())
+    }
+
+    /// Writes entries, making files as needed. Returns the numbers of the files written to, and directories
+    /// that got a new entry.
+    pub(crate) fn write(&self, write: &QueueWrite, touched: &mut Touched) -> io::Result<()> {
+        let place = Place { slot: write.slot, topic: &write.topic, id: write.id };
+        let mut rest = &write.bytes[..];
+        let mut from = write.from;
+        while !rest.is_empty() {
+            let (number, within) = (from / self.per_file(), from % self.per_file());
+            let n = (self.per_file() - within).min(rest.len() as u64 / ENTRY_BYTES);
+            let (now, later) = rest.split_at((n * ENTRY_BYTES) as usize);
+            let file = self.existing_or_new(place, number, within, touched)?;
+            file.write_at(now, within * ENTRY_BYTES)?;
+            touched.files.push((write.slot.0, number, file));
+            (rest, from) = (later, from + n);
+        }
+        Ok(())
+    }
+
+    fn existing(&self, place: Place<'_>, number: u64) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.lock().get((place.slot.0, number)) {
+            return Ok(file);
+        }
+        let file = self.disk.open(&self.path(place, number), Open::Write)?;
+        self.lock().insert((place.slot.0, number), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn existing_or_new(
+        &self,
+        place: Place<'_>,
+        number: u64,
+        within: u64,
+        touched: &mut Touched,
+    ) -> io::Result<Arc<dyn File>> {
+        match self.existing(place, number) {
+            Ok(file) if file.len()? == self.file_bytes => return Ok(file),
+            // Made by a process that died before it set the length.
+            Ok(file) => {
+                file.set_len(self.file_bytes)?;
+                return Ok(file);
+            }
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            Err(_) => {}
+        }
+        let dir = self.queue_dir(place.topic, place.id);
+        self.disk.create_dir_all(&dir)?;
+        let file = self.disk.open(&self.path(place, number), Open::Create)?;
+        file.set_len(self.file_bytes)?;
+        // The original takes an empty slot for the queue's end, so a queue that begins inside a file is
+        // filled up in front.
+        let blank = QueueEntry::BLANK.encode().repeat(within as usize);
+        file.write_at(&blank, 0)?;
+        self.lock().insert((place.slot.0, number), Arc::clone(&file));
+        touched.dirs.push(dir);
+        Ok(file)
+    }
+
+    fn path(&self, place: Place<'_>, number: u64) -> PathBuf {
+        self.queue_dir(place.topic, place.id).join(file_name(number * self.file_bytes))
+    }
+
+    /// Closes what is open of a queue.
+    pub(crate) fn forget(&self, slot: QueueSlot) {
+        self.lock().files.retain(|key, _| key.0 != slot.0);
+    }
+    /// Closes one file.
+    pub(crate) fn forget_file(&self, slot: QueueSlot, number: u64) {
+        self.lock().files.remove(&(slot.0, number));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Opened> {
+        // Only whole insertions and removals happen under it, so a panic elsewhere leaves it consistent.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What writes have touched, to be synced by the next checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) files: Vec<(u32, u64, Arc<dyn File>)>,
+    pub(crate) dirs: Vec<PathBuf>,
+}
+
+impl Opened {
+    fn get(&mut self, key: Key) -> Option<Arc<dyn File>> {
+        self.clock += 1;
+        let clock = self.clock;
+        self.files.get_mut(&key).map(|(file, used)| {
+            *used = clock;
+            Arc::clone(file)
+        })
+    }
+
+    fn insert(&mut self, key: Key, file: Arc<dyn File>) {
+        self.clock += 1;
+        self.files.insert(key, (file, self.clock));
+        if self.files.len() > self.max {
+            // A quarter at once, so that the search for the oldest is paid rarely.
+            let mut used: Vec<u64> = self.files.values().map(|(_, used)| *used).collect();
+            let (_, cut, _) = used.select_nth_unstable(self.max / 4);
+            let cut = *cut;
+            self.files.retain(|_, (_, used)| *used > cut);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Reading: what a pull gets, one record, and where a time is in a queue.
+//!
+//! Deciding and reading are apart: [`Store::plan`] looks only at queue entries and says which bytes of the log
+//! make the answer; [`Slices`] fetches them, on any thread, even when the store has gone on or is gone.
+//! Nothing above the confirmed position is ever named.
+
+mod slices;
+mod time;
+
+pub use slices::Slices;
+pub use time::Boundary;
+
+use crate::{
+    store::Store,
+    types::{Bounds, QueueEntry, QueueSlot},
+};
+use kerolox_protocol::{
+    LogOffset, QueueOffset,
+    record::{Entry, parse},
+};
+use std::io;
+
+/// Entries that one plan looks at, at least; more only if more messages are wanted. As the original.
+const SCAN_ENTRIES_MIN: usize = 800;
+/// Entries fetched at once while planning.
+const SCAN_STEP: usize = 128;
+
+/// How much one read may return. The original's limits are 32 messages and 256 KiB, cold 8 and 64 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Messages.
+    pub count: usize,
+    /// Bytes; one message may exceed it alone.
+    pub bytes: u64,
+    /// Messages, when the data is so far behind the end that it is probably not in memory.
+    pub cold_count: usize,
+    /// Bytes, likewise.
+    pub cold_bytes: u64,
+}
+
+/// What a plan found. Names are the original's `GetMessageStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanStatus {
+    /// There are messages.
+    Found,
+    /// Entries were looked at, none was wanted.
+    NoMatched,
+    /// Entries were looked at, their records are gone.
+    Removing,
+    /// The queue has no message.
+    Empty,
+    /// Asked for the next message that will come.
+    Overflow,
+    /// Asked for a message far ahead.
+    OverflowBadly,
+    /// Asked for a message that is gone.
+    TooSmall,
+    /// The entry cannot be read: its file is missing.
+    FoundNull,
+}
+
+/// What a read will return.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What was found.
+    pub status: PlanStatus,
+    /// Where to read on.
+    pub next: QueueOffset,
+    /// The queue's bounds.
+    pub bounds: Bounds,
+    /// The records.
+    pub slices: Slices,
+    /// How many records.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Log bytes between the last entry looked at and the end of the log.
+    pub lag: u64,
+}
+
+impl Store {
+    /// Decides what a read of a queue returns. `accept` sees each entry's tags code. May read queue files.
+    pub fn plan(
+        &self,
+        slot: QueueSlot,
+        from: QueueOffset,
+        limits: ReadLimits,
+        accept: &mut dyn FnMut(i64) -> bool,
+    ) -> Plan {
+        let bounds = self.bounds(slot);
+        let nothing = |status, next| Plan {
+            status,
+            next,
+            bounds,
+            slices: Slices::default(),
+            count: 0,
+            bytes: 0,
+            lag: 0,
+        };
+        if bounds.max.0 == 0 {
+            return nothing(PlanStatus::Empty, QueueOffset(0));
+        }
+        if from < bounds.min {
+            return nothing(PlanStatus::TooSmall, bounds.min);
+        }
+        if from == bounds.max {
+            return nothing(PlanStatus::Overflow, from);
+        }
+        if from > bounds.max {
+            return nothing(PlanStatus::OverflowBadly, bounds.max);
+        }
+        self.scan(slot, from, bounds, limits, accept)
+    }
+
+    fn scan(
+        &self,
+        slot: QueueSlot,
+        from: QueueOffset,
+        bounds: Bounds,
+        limits: ReadLimits,
+        accept: &mut dyn FnMut(i64) -> bool,
+    ) -> Plan {
+        let mut taken = Taken::new(self, limits);
+        let scan_max = SCAN_ENTRIES_MIN.max(limits.count);
+        let mut entries = Vec::new();
+        let mut next = from;
+        let mut status = PlanStatus::NoMatched;
+        'scan: while ((next.0 - from.0) as usize) < scan_max && next < bounds.max {
+            entries.clear();
+            let step = SCAN_STEP.min(scan_max - (next.0 - from.0) as usize);
+            let read = self.entries(slot, next, step, &mut entries);
+            if read.is_err() || entries.is_empty() {
+                break;
+            }
+            for entry in &entries {
+                if taken.is_full(entry) {
+                    break 'scan;
+                }
+                next += 1;
+                taken.lag = self.log.end().0.saturating_sub(entry.at.0);
+                if entry.is_blank() || entry.at < self.log.first() || self.is_damaged(entry) {
+                    if taken.count == 0 {
+                        status = PlanStatus::Removing;
+                    }
+                } else if accept(entry.tags_code) && taken.take(self, entry).is_ok() {
+                    status = PlanStatus::Found;
+                }
+            }
+        }
+        if next == from {
+            // As the original: on to the next file of the queue.
+            let per_file = self.files.per_file();
+            next = QueueOffset((from.0 / per_file + 1) * per_file).min(bounds.max);
+            status = PlanStatus::FoundNull;
+        }
+        let Taken { mut slices, count, bytes, lag, .. } = taken;
+        slices.settle(&self.log);
+        Plan { status, next, bounds, slices, count, bytes, lag }
+    }
+
+    pub(crate) fn is_damaged(&self, _entry: &QueueEntry) -> bool {
+        false
+    }
+
+    /// One whole record, checked: it says that it stands there, and its body is what was stored. `None` if
+    /// there is no record at that place. Reads a file.
+    pub fn record(&self, at: LogOffset) -> io::Result<Option<Vec<u8>>> {
+        const HEAD: usize = 8;
+        let confirmed = self.confirmed();
+        let in_file = self.log.segment_bytes() - at.0 % self.log.segment_bytes();
+        let left = confirmed.0.saturating_sub(at.0).min(in_file);
+        if at < self.log.first() || left < HEAD as u64 {
+            return Ok(None);
+        }
+        let mut head = [0; HEAD];
+        self.log.read(at.0, &mut head)?;
+        let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        let max = self.options.record_bytes_max().max(RECORD_BYTES_READ_MAX);
+        if u64::from(size) > left || size as usize > max || (size as usize) < HEAD {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; size as usize];
+        self.log.read(at.0, &mut bytes)?;
+        let good = match parse(&bytes) {
+            Ok(Entry::Message(record)) => {
+                record.size == size && record.physical_offset == at.wire() && record.crc_matches()
+            }
+            _ => false,
+        };
+        Ok(good.then_some(bytes))
+    }
+}
+
+/// A position comes from outside, and what stands there may be any bytes: no more than this is read for it,
+/// unless messages may be larger.
+const RECORD_BYTES_READ_MAX: usize = 16 << 20;
+
+/// Records taken so far.
+struct Taken {
+    slices: Slices,
+    count: usize,
+    bytes: u64,
+    lag: u64,
+    limits: ReadLimits,
+    end: u64,
+    warm: u64,
+}
+
+impl Taken {
+    fn new(store: &Store, limits: ReadLimits) -> Taken {
+        let (end, warm) = (store.log.end().0, store.options.warm_bytes());
+        Taken { slices: Slices::default(), count: 0, bytes: 0, lag: 0, limits, end, warm }
+    }
+
+    /// Whether an entry must wait for the next read.
+    fn is_full(&self, entry: &QueueEntry) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let cold = self.end.saturating_sub(entry.at.0) > self.warm;
+        let (count, bytes) = match cold {
+            true => (self.limits.cold_count.min(self.limits.count), self.limits.cold_bytes),
+            false => (self.limits.count, self.limits.bytes),
+        };
+        self.count >= count || self.bytes + u64::from(entry.size) > bytes
+    }
+
+    fn take(&mut self, store: &Store, entry: &QueueEntry) -> io::Result<()> {
+        let cold = self.end.saturating_sub(entry.at.0) > self.warm;
+        self.slices.push(&store.log, entry, cold)?;
+        self.count += 1;
+        self.bytes += u64::from(entry.size);
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Where a time is in a queue: a search over the records' own store times, which never go back.
+
+use crate::{
+    store::Store,
+    types::{Bounds, QueueSlot},
+};
+use kerolox_protocol::{LogOffset, Millis, QueueOffset, record::SYS_BORN_V6};
+use std::io;
+
+const AT_SYS_FLAG: usize = 36;
+const AT_BORN_HOST: usize = 48;
+const HOST_V4: usize = 8;
+const HOST_V6: usize = 20;
+
+/// Which message answers a search by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first at or after the time; the queue's end if there is none.
+    Lower,
+    /// The last at or before the time; the queue's start if there is none.
+    Upper,
+    /// One at the time, else the nearer neighbour, the earlier if both are as near. As the original.
+    Nearest,
+}
+
+impl Store {
+    /// The offset of a message by time. Reads files.
+    pub fn offset_by_time(
+        &self,
+        slot: QueueSlot,
+        time: Millis,
+        boundary: Boundary,
+    ) -> io::Result<QueueOffset> {
+        let bounds = self.bounds(slot);
+        let first_at_or_after = self.search(slot, |ms| ms >= time)?;
+        Ok(match boundary {
+            Boundary::Lower => first_at_or_after,
+            Boundary::Upper => {
+                let first_after = self.search(slot, |ms| ms > time)?;
+                QueueOffset(first_after.0.saturating_sub(1)).max(bounds.min)
+            }
+            Boundary::Nearest => self.nearer(slot, time, first_at_or_after)?,
+        })
+    }
+
+    /// The time of a message. `None` if it is not there. Reads files.
+    pub fn store_time(&self, slot: QueueSlot, at: QueueOffset) -> io::Result<Option<Millis>> {
+        match self.entry(slot, at)? {
+            Some(entry) if !entry.is_blank() => self.record_time(entry.at),
+            _ => Ok(None),
+        }
+    }
+
+    /// The time of the oldest record that is there. Reads a file.
+    pub fn earliest_time(&self) -> io::Result<Option<Millis>> {
+        self.record_time(self.log.first())
+    }
+
+    /// The first message whose time satisfies `late`, which holds for all behind the first it holds for.
+    fn search(&self, slot: QueueSlot, late: impl Fn(Millis) -> bool) -> io::Result<QueueOffset> {
+        let bounds = self.bounds(slot);
+        let (mut low, mut high) = (bounds.min.0, bounds.max.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // A message that is not there is older than all that are.
+            match self.store_time(slot, QueueOffset(middle))? {
+                Some(ms) if late(ms) => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        Ok(QueueOffset(low))
+    }
+
+    fn nearer(&self, slot: QueueSlot, time: Millis, after: QueueOffset) -> io::Result<QueueOffset> {
+        let Bounds { min, max } = self.bounds(slot);
+        if after <= min {
+            return Ok(min);
+        }
+        let before = QueueOffset(after.0 - 1);
+        if after >= max {
+            return Ok(before);
+        }
+        let distance = |at: Option<Millis>| at.map_or(u64::MAX, |at| at.0.abs_diff(time.0));
+        let to_before = distance(self.store_time(slot, before)?);
+        let to_after = distance(self.store_time(slot, after)?);
+        Ok(if to_after != 0 && to_before <= to_after { before } else { after })
+    }
+
+    fn record_time(&self, at: LogOffset) -> io::Result<Option<Millis>> {
+        const HEAD: usize = AT_BORN_HOST + HOST_V6 + 8;
+        let left = self.confirmed().0.saturating_sub(at.0);
+        if at < self.log.first() || left < HEAD as u64 {
+            return Ok(None);
+        }
+        let mut head = [0; HEAD];
+        self.log.read(at.0, &mut head)?;
+        let (_, flags) = head.split_at(AT_SYS_FLAG);
+        let flags = flags.first_chunk().map_or(0, |flags| i32::from_be_bytes(*flags));
+        let born = if flags & SYS_BORN_V6 != 0 { HOST_V6 } else { HOST_V4 };
+        let (_, ms) = head.split_at(AT_BORN_HOST + born);
+        Ok(ms.first_chunk().map(|ms| Millis(i64::from_be_bytes(*ms))))
+    }
+}

@@ -1,0 +1,213 @@
+//! The store itself: one owner of the log, the queues and the index.
+//!
+//! Ties the parts together and keeps their order: a record is encoded into the log's memory, written by
+//! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
+
+mod append;
+mod work;
+
+use crate::{
+    disk::Disk,
+    log::Log,
+    open::OpenError,
+    options::{Flush, Options},
+    queue::{Queues, files::Files},
+    recover::{self, Opened},
+    types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal},
+};
+use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
+use std::{collections::VecDeque, io, sync::Arc};
+
+/// Entries that may wait in memory for the write-behind before appends are refused: about 100 MB.
+const PENDING_MAX: usize = 4 << 20;
+
+/// The storage engine of one directory.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) log: Log,
+    pub(crate) queues: Queues,
+    pub(crate) files: Arc<Files>,
+    /// Entries that are appended and not visible yet, in log order.
+    hidden: VecDeque<Hidden>,
+    /// Entries that became visible since [`Store::take_arrivals`].
+    arrivals: Vec<Arrival>,
+    last_ms: Millis,
+    poisoned: Option<Poisoned>,
+    no_room: Option<Refusal>,
+    disk_full: Option<Refusal>,
+    stopping: bool,
+    work: work::Progress,
+}
+
+/// An appended entry that waits to be visible.
+#[derive(Debug, Clone, Copy)]
+struct Hidden {
+    arrival: Arrival,
+    generation: u32,
+}
+
+impl Store {
+    /// Opens the store of a directory, repairing what a crash left. Blocks on the disk.
+    pub fn open(disk: Arc<dyn Disk>, options: Options, now: Millis) -> Result<(Store, Opened), OpenError> {
+        let recovered = recover::open(&disk, options, now)?;
+        let store = Store {
+            disk,
+            options: recovered.options,
+            log: recovered.log,
+            queues: recovered.queues,
+            files: recovered.files,
+            hidden: VecDeque::new(),
+            arrivals: Vec::new(),
+            last_ms: recovered.last_ms,
+            poisoned: None,
+            no_room: None,
+            disk_full: None,
+            stopping: false,
+            work: work::Progress::default(),
+        };
+        Ok((store, recovered.report))
+    }
+
+    /// The handle of a queue. Makes the queue in memory if there was none; it has no file before it has a
+    /// message.
+    pub fn slot(&mut self, topic: &TopicName, queue: QueueId) -> QueueSlot {
+        self.queues.slot(topic, queue)
+    }
+
+    /// The handle of a queue that is there.
+    pub fn find_slot(&self, topic: &str, queue: QueueId) -> Option<QueueSlot> {
+        self.queues.find(topic, queue)
+    }
+
+    /// Whether appends are accepted, and if not, why.
+    pub fn writable(&self) -> Result<(), Refusal> {
+        if let Some(poisoned) = &self.poisoned {
+            return Err(Refusal::Poisoned(poisoned.clone()));
+        }
+        if self.stopping {
+            return Err(Refusal::Stopping);
+        }
+        if let Some(refusal) = self.disk_full.as_ref().or(self.no_room.as_ref()) {
+            return Err(refusal.clone());
+        }
+        match self.queues.pending() {
+            entries if entries > PENDING_MAX => Err(Refusal::Behind { entries }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes everything appended since the last call. What it covers survives the end of the process.
+    /// Writes to the page cache; a full device queue may make it wait.
+    pub fn commit(&mut self) -> Result<LogOffset, Poisoned> {
+        if let Some(poisoned) = &self.poisoned {
+            return Err(poisoned.clone());
+        }
+        match self.log.commit() {
+            Ok(()) => {
+                self.show();
+                Ok(self.log.written())
+            }
+            Err(why) => Err(self.poison("writing the log", &why)),
+        }
+    }
+
+    /// Position of the oldest byte that is still there.
+    pub fn first(&self) -> LogOffset {
+        self.log.first()
+    }
+    /// End of what was appended.
+    pub fn end(&self) -> LogOffset {
+        self.log.end()
+    }
+    /// End of what was written: survives `kill -9`.
+    pub fn written(&self) -> LogOffset {
+        self.log.written()
+    }
+    /// End of what was flushed: survives a power cut.
+    pub fn flushed(&self) -> LogOffset {
+        self.log.flushed()
+    }
+    /// End of what the flush mode promises to keep, and so of what readers see.
+    pub fn confirmed(&self) -> LogOffset {
+        match self.options.flush {
+            Flush::Async => self.log.written(),
+            Flush::Sync => self.log.flushed(),
+        }
+    }
+    /// The flush mode.
+    pub fn flush_mode(&self) -> Flush {
+        self.options.flush
+    }
+
+    /// Moves the entries that became visible since the last call to `into`, in log order.
+    pub fn take_arrivals(&mut self, into: &mut Vec<Arrival>) {
+        into.append(&mut self.arrivals);
+    }
+
+    /// First and end of a queue.
+    pub fn bounds(&self, slot: QueueSlot) -> Bounds {
+        self.queues.get(slot).map(|queue| queue.bounds()).unwrap_or_default()
+    }
+
+    /// One visible entry. May read a file.
+    pub fn entry(&self, slot: QueueSlot, at: QueueOffset) -> io::Result<Option<QueueEntry>> {
+        let mut found = Vec::new();
+        self.entries(slot, at, 1, &mut found)?;
+        Ok(found.first().copied())
+    }
+
+    /// Visible entries from `from` on, at most `n`; may be fewer although there are more. May read a file.
+    pub fn entries(
+        &self,
+        slot: QueueSlot,
+        from: QueueOffset,
+        n: usize,
+        into: &mut Vec<QueueEntry>,
+    ) -> io::Result<()> {
+        self.queues.entries(&self.files, slot, from, n, into)
+    }
+
+    /// Topics that have messages, or had and were not deleted.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        let living = self.queues.topics().map(|(name, mut queues)| queues.next().map(|_| Arc::clone(name)));
+        living.flatten().collect()
+    }
+
+    /// Queues of a topic that have messages, or had.
+    pub fn queues(&self, topic: &str) -> Vec<QueueInfo> {
+        let slots = self.queues.queues_of(topic).into_iter();
+        let living =
+            slots.filter_map(|slot| Some((slot, self.queues.get(slot).filter(|queue| queue.alive)?)));
+        living.map(|(slot, queue)| QueueInfo { id: queue.id, slot, bounds: queue.bounds() }).collect()
+    }
+
+    /// Makes entries below the confirmed position visible.
+    fn show(&mut self) {
+        let confirmed = self.confirmed();
+        while let Some(hidden) = self.hidden.front() {
+            let arrival = hidden.arrival;
+            if arrival.at.0 + u64::from(arrival.size) > confirmed.0 {
+                return;
+            }
+            let generation = hidden.generation;
+            self.hidden.pop_front();
+            if self.queues.get(arrival.slot).is_some_and(|queue| queue.generation == generation) {
+                self.queues.show(arrival.slot, arrival.queue_offset + 1);
+                self.arrivals.push(arrival);
+            }
+        }
+    }
+
+    /// Ends writing for good. What failed is never tried again: after a failed sync the system may have
+    /// forgotten the data and would report success.
+    fn poison(&mut self, doing: &str, why: &io::Error) -> Poisoned {
+        let first = self.poisoned.get_or_insert_with(|| {
+            let poisoned = Poisoned { why: format!("{doing}: {why}").into() };
+            tracing::error!(why = %poisoned.why, "the store stops accepting after a disk error");
+            poisoned
+        });
+        first.clone()
+    }
+}
