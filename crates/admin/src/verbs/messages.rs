@@ -1,0 +1,242 @@
+//! Verbs about single messages.
+
+use super::{Common, Run};
+use crate::{
+    cluster::{Cluster, NewMessage, master},
+    table::{Column, Side, titles, values},
+};
+use anyhow::{Result, bail};
+use kerolox_protocol::{
+    code,
+    record::{self, Record},
+    rpc::consume::PullRequest,
+};
+use serde::Serialize;
+
+/// `sendMessage`. Reference: `SendMessageCommand`.
+#[derive(Debug, clap::Args)]
+pub struct SendMessage {
+    #[command(flatten)]
+    common: Common,
+    /// Topic name.
+    #[arg(short = 't', long = "topic")]
+    topic: String,
+    /// Body, as UTF-8 text.
+    #[arg(short = 'p', long = "body")]
+    body: String,
+    /// Keys.
+    #[arg(short = 'k', long = "key")]
+    keys: Option<String>,
+    /// Tag.
+    #[arg(short = 'c', long = "tags")]
+    tags: Option<String>,
+    /// Only to this broker name.
+    #[arg(short = 'b', long = "broker")]
+    broker: Option<String>,
+    /// Only to this queue; needs -b.
+    #[arg(short = 'i', long = "qid", requires = "broker")]
+    queue: Option<i32>,
+}
+
+const SENT: [Column; 4] = [
+    Column("#Broker Name", 32, Side::Left),
+    Column("#QID", 4, Side::Left),
+    Column("#Send Result", 20, Side::Left),
+    Column("#MsgId", 40, Side::Left),
+];
+
+impl Run for SendMessage {
+    async fn run(self) -> Result<()> {
+        let now = jiff::Timestamp::now();
+        // A unique key of the usual shape: host, process, time, counter.
+        let unique_key = format!(
+            "7F000001{:04X}{:012X}{:08X}",
+            std::process::id() & 0xffff,
+            now.as_millisecond(),
+            now.subsec_nanosecond()
+        );
+        let message = NewMessage {
+            topic: self.topic,
+            body: self.body.into_bytes(),
+            keys: self.keys,
+            tags: self.tags,
+            broker: self.broker,
+            queue: self.queue,
+        };
+        let sent = self.common.cluster().send(&message, unique_key, now.as_millisecond()).await?;
+        if self.common.json {
+            println!("{}", serde_json::to_string_pretty(&sent)?);
+            return Ok(());
+        }
+        println!("{}", titles(&SENT, 2).trim_end());
+        let cells = [sent.broker, sent.queue.to_string(), "SEND_OK".into(), sent.unique_key];
+        println!("{}", values(&SENT, &cells, 2).trim_end());
+        Ok(())
+    }
+}
+
+/// `consumeMessage`. Reference: `ConsumeMessageCommand`.
+#[derive(Debug, clap::Args)]
+pub struct ConsumeMessage {
+    #[command(flatten)]
+    common: Common,
+    /// Topic name.
+    #[arg(short = 't', long = "topic")]
+    topic: String,
+    /// Only from this broker name.
+    #[arg(short = 'b', long = "brokerName")]
+    broker: Option<String>,
+    /// Only from this queue; needs -b.
+    #[arg(short = 'i', long = "queueId", requires = "broker")]
+    queue: Option<i32>,
+    /// From this queue offset; needs -i.
+    #[arg(short = 'o', long = "offset", requires = "queue")]
+    offset: Option<i64>,
+    /// Group to read as.
+    #[arg(short = 'g', long = "consumerGroup", default_value = "TOOLS_CONSUMER")]
+    group: String,
+    /// From this time: Unix milliseconds.
+    #[arg(short = 's', long = "beginTimestamp")]
+    begin: Option<i64>,
+    /// Up to this time: Unix milliseconds.
+    #[arg(short = 'e', long = "endTimestamp")]
+    end: Option<i64>,
+    /// Most messages of a queue.
+    #[arg(short = 'c', long = "MessageNumber", default_value_t = 128)]
+    count: i64,
+}
+
+/// A message as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    topic: String,
+    broker: String,
+    queue: i32,
+    queue_offset: i64,
+    store_ms: i64,
+    born_ms: i64,
+    reconsume_times: i32,
+    properties: String,
+    body: String,
+}
+
+impl Run for ConsumeMessage {
+    async fn run(self) -> Result<()> {
+        let cluster = self.common.cluster();
+        let route = cluster.route(&self.topic).await?;
+        let mut shown = Vec::new();
+        for queues in &route.queue_datas {
+            if self.broker.as_ref().is_some_and(|broker| *broker != queues.broker_name) {
+                continue;
+            }
+            let Some(addr) = master(&route, &queues.broker_name) else { continue };
+            for queue in 0..queues.read_queue_nums {
+                if self.queue.is_none_or(|wanted| wanted == queue) {
+                    self.read(&cluster, &addr, &queues.broker_name, queue, &mut shown).await?;
+                }
+            }
+        }
+        if self.common.json {
+            println!("{}", serde_json::to_string_pretty(&shown)?);
+        }
+        Ok(())
+    }
+}
+
+impl ConsumeMessage {
+    async fn read(
+        &self,
+        cluster: &Cluster,
+        addr: &str,
+        broker: &str,
+        queue: i32,
+        shown: &mut Vec<Shown>,
+    ) -> Result<()> {
+        let (min, max) = cluster.bounds(addr, &self.topic, queue).await?;
+        let mut offset = match (self.offset, self.begin) {
+            (Some(offset), _) => offset,
+            (None, Some(begin)) => cluster.offset_at(addr, &self.topic, queue, begin).await?,
+            (None, None) => min,
+        };
+        let mut left = self.count;
+        while offset < max && left > 0 {
+            let request = self.request(queue, offset, left.min(32) as i32);
+            let (code, reply, body) = cluster.pull(addr, &request).await?;
+            match code {
+                code::SUCCESS => {}
+                code::PULL_RETRY_IMMEDIATELY => {}
+                _ => break,
+            }
+            for record in record::parse_all(&body) {
+                let record = record?;
+                if self.end.is_some_and(|end| record.store_ms.0 > end) {
+                    return Ok(());
+                }
+                left -= 1;
+                self.show(&record, broker, shown);
+            }
+            if reply.next_begin_offset <= offset {
+                bail!("the broker did not move on from offset {offset} of queue {queue}");
+            }
+            offset = reply.next_begin_offset;
+        }
+        if !self.common.json {
+            println!(
+                "MessageQueue [topic={}, brokerName={broker}, queueId={queue}] print msg finished. offset={offset}",
+                self.topic
+            );
+        }
+        Ok(())
+    }
+
+    fn request(&self, queue_id: i32, queue_offset: i64, max_msg_nums: i32) -> PullRequest {
+        PullRequest {
+            consumer_group: self.group.clone(),
+            topic: self.topic.clone(),
+            queue_id,
+            queue_offset,
+            max_msg_nums,
+            sys_flag: 4,
+            commit_offset: Some(0),
+            suspend_timeout_millis: Some(0),
+            subscription: Some("*".into()),
+            sub_version: Some(0),
+            expression_type: Some("TAG".into()),
+            max_msg_bytes: None,
+        }
+    }
+
+    fn show(&self, record: &Record<'_>, broker: &str, shown: &mut Vec<Shown>) {
+        let properties =
+            String::from_utf8_lossy(record.properties).replace('\u{1}', "=").replace('\u{2}', ", ");
+        let body = String::from_utf8_lossy(record.body).into_owned();
+        if self.common.json {
+            return shown.push(Shown {
+                topic: record.topic.to_owned(),
+                broker: broker.to_owned(),
+                queue: record.queue_id,
+                queue_offset: record.queue_offset,
+                store_ms: record.store_ms.0,
+                born_ms: record.born_ms.0,
+                reconsume_times: record.reconsume_times,
+                properties,
+                body,
+            });
+        }
+        let unique = properties.split(", ").find_map(|pair| pair.strip_prefix("UNIQ_KEY=")).unwrap_or("");
+        println!(
+            "MSGID: {unique} MessageExt [brokerName={broker}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, bornTimestamp={}, bornHost=/{}, storeTimestamp={}, storeHost=/{}, commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, properties={{{properties}}}] BODY: {body}",
+            record.queue_id,
+            record.size,
+            record.queue_offset,
+            record.sys_flag,
+            record.born_ms,
+            record.born_host,
+            record.store_ms,
+            record.store_host,
+            record.physical_offset,
+            record.body_crc,
+            record.reconsume_times
+        );
+    }
+}
