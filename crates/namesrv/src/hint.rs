@@ -1,0 +1,95 @@
+//! Why there is no route, and what to do about it.
+//!
+//! A pure look at the table. The three causes that users meet are a broker that is not registered here, a
+//! topic that nobody created, and auto-creation that is off; the remark says which it is, and the command.
+
+use crate::routes::Routes;
+
+/// Template topic from which brokers create topics at their first message.
+const TEMPLATE: &str = "TBW102";
+/// Longest part of a foreign text that a remark repeats.
+const SHOWN_MAX: usize = 255;
+/// Larger tables are not searched for a similar name: clients ask for missing topics again and again.
+const SEARCHED_MAX: usize = 5_000;
+/// Longest name that is compared with others.
+const COMPARED_MAX: usize = 64;
+
+/// The remark of an answer without a route. Its first line is the original's, which log searches look for.
+pub fn no_route(routes: &Routes, topic: &str) -> String {
+    let shown: String = topic.chars().take(SHOWN_MAX).collect();
+    let cause = if !routes.has_brokers() {
+        "No broker is registered here. Start one with namesrvAddr naming this name server, and check that it \
+         can reach it"
+            .to_owned()
+    } else if topic == TEMPLATE {
+        "No broker creates topics at their first message (autoCreateTopicEnable=false everywhere). Create the \
+         topic you want: mqadmin updateTopic -n <this name server> -c <cluster> -t <topic>"
+            .to_owned()
+    } else if routes.inherits(TEMPLATE) {
+        format!(
+            "Nobody created the topic yet. The first message of a producer creates it; a consumer waits until \
+             then, or create it now: {}",
+            command(&shown)
+        )
+    } else {
+        format!(
+            "Nobody created the topic, and no broker creates topics at their first message \
+             (autoCreateTopicEnable=false). Create it: {}",
+            command(&shown)
+        )
+    };
+    let similar =
+        nearest(routes, topic).map(|name| format!(" A similar topic exists: {name}.")).unwrap_or_default();
+    format!("No topic route info in name server for the topic: {shown}\n{cause}.{similar}")
+}
+
+fn command(topic: &str) -> String {
+    format!("mqadmin updateTopic -n <this name server> -c <cluster> -t '{topic}'")
+}
+
+/// The known topic that was probably meant.
+fn nearest<'a>(routes: &'a Routes, topic: &str) -> Option<&'a str> {
+    if topic.len() > COMPARED_MAX || routes.topics().len() > SEARCHED_MAX {
+        return None;
+    }
+    let limit = (topic.len() / 4).clamp(1, 3);
+    let wanted = topic.to_ascii_lowercase();
+    routes
+        .topics()
+        .map(|name| name.as_str())
+        .filter(|name| name.len().abs_diff(topic.len()) <= limit)
+        .map(|name| (distance(wanted.as_bytes(), name.to_ascii_lowercase().as_bytes()), name))
+        .filter(|(distance, name)| *distance <= limit && *distance < name.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Edit distance in bytes.
+fn distance(left: &[u8], right: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.iter().enumerate() {
+        let mut before = i + 1;
+        let mut next = Vec::with_capacity(row.len());
+        next.push(before);
+        for ((r, diagonal), above) in right.iter().zip(&row).zip(row.iter().skip(1)) {
+            before = (diagonal + usize::from(l != r)).min(above + 1).min(before + 1);
+            next.push(before);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (left, right, expected) in
+            [("", "ab", 2), ("kitten", "sitting", 3), ("abc", "abc", 0), ("ab", "", 2)]
+        {
+            assert_eq!(distance(left.as_bytes(), right.as_bytes()), expected, "{left} {right}");
+        }
+    }
+}
