@@ -1,22 +1,21 @@
-//! Bodies of the name server's requests and answers.
+//! Between the bodies on the wire and the table's own types.
 //!
-//! Owns their JSON and binary forms. Knows no rule. Answers are compact standard JSON with sorted keys, which
-//! every client parses, whatever form it asked for: one of them cuts the text of `brokerAddrs` by hand.
+//! Owns the checks of what comes in and the order of what goes out. Knows no rule of routes. The bodies
+//! themselves are declared in [`kerolox_protocol::body`]; answers are always compact standard JSON, for one
+//! client cuts the text of `brokerAddrs` by hand.
 
 use crate::{
     kv::Values,
     names::{Address, Name},
     routes::{GroupView, Queues, Route, Routes, Version},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    io::Read,
+use kerolox_protocol::body::{
+    BodyError, BrokerData, ClusterInfo, DataVersion, KvTable, QueueData, RegisterBrokerBody, TopicConfig,
+    TopicConfigTable, TopicList, TopicRouteData, decode, encode,
 };
+use serde::{Deserialize, de::IgnoredAny};
+use std::collections::BTreeSet;
 
-/// Most bytes that a compressed registration may unpack to: twice the largest plain one.
-pub const UNPACKED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most filter servers of one broker.
 pub const FILTERS_MAX: usize = 64;
 /// Most queues of one topic on one broker.
@@ -24,67 +23,25 @@ const QUEUES_MAX: i32 = 65_536;
 /// All permission bits.
 const PERM_ALL: i32 = 15;
 
-/// Why a body cannot be read.
-#[derive(Debug)]
-pub enum BadBody {
-    /// Not JSON, or not of the wanted shape.
-    Json(serde_json::Error),
-    /// The compressed form is not what it should be.
-    Compressed(&'static str),
-}
-
-impl fmt::Display for BadBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadBody::Json(why) => write!(f, "the request body cannot be read: {why}"),
-            BadBody::Compressed(why) => write!(f, "the compressed request body cannot be read: {why}"),
-        }
-    }
-}
-impl std::error::Error for BadBody {}
-
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadBody> {
-    serde_json::from_slice(bytes).map_err(BadBody::Json)
-}
-
-fn text(body: &impl Serialize) -> Vec<u8> {
-    // Structs and maps of strings and numbers always serialize.
-    serde_json::to_vec(body).unwrap_or_default()
-}
-
-/// Reference: `DataVersion`.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct DataVersion {
-    counter: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    state_version: i64,
-    timestamp: i64,
-}
-
-fn is_zero(n: &i64) -> bool {
-    *n == 0
-}
-
 impl From<DataVersion> for Version {
     fn from(wire: DataVersion) -> Version {
-        Version { state: wire.state_version, timestamp: wire.timestamp, counter: wire.counter }
+        let DataVersion { counter, state_version, timestamp } = wire;
+        Version { state: state_version, timestamp, counter }
     }
 }
 
 /// Reads a version; no body is version 0.
-pub fn read_version(body: &[u8]) -> Result<Version, BadBody> {
-    if body.is_empty() {
-        return Ok(Version::default());
+pub fn read_version(body: &[u8]) -> Result<Version, BodyError> {
+    match body {
+        [] => Ok(Version::default()),
+        _ => decode::<DataVersion>(body).map(Version::from),
     }
-    json::<Option<DataVersion>>(body).map(|version| version.unwrap_or_default().into())
 }
 
 /// Writes a version.
 pub fn version(version: Version) -> Vec<u8> {
     let Version { state, timestamp, counter } = version;
-    text(&DataVersion { counter, state_version: state, timestamp })
+    encode(&DataVersion { counter, state_version: state, timestamp })
 }
 
 /// What a registration's body says.
@@ -116,113 +73,69 @@ pub enum Form {
 pub fn read_registration(
     body: &[u8],
     form: Form,
-    wants_topics: impl FnOnce(Version) -> bool,
-) -> Result<Body, BadBody> {
-    match form {
-        _ if body.is_empty() => Ok(Body::default()),
-        Form::Json => read_json(body, wants_topics, json, json),
-        Form::TopicsOnly => {
-            let table = |bytes: &[u8]| json(bytes).map(Registration::of);
-            let peek = |bytes: &[u8]| json(bytes).map(Registration::of);
-            read_json(body, wants_topics, peek, table)
-        }
-        Form::Compressed => read_compressed(&unpack(body)?, wants_topics),
+    wants_topics: impl Fn(Version) -> bool,
+) -> Result<Body, BodyError> {
+    if form == Form::Json
+        && let Some(known) = peek(body)
+        && !wants_topics(known.version)
+    {
+        return Ok(known);
     }
-}
-
-/// Reference: `RegisterBrokerBody`; `T` is the topic table, or nothing where only the version matters.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Registration<T> {
-    #[serde(default)]
-    filter_server_list: Option<Vec<String>>,
-    #[serde(default = "none")]
-    topic_config_serialize_wrapper: Option<Table<T>>,
-}
-
-/// Reference: `TopicConfigSerializeWrapper`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Table<T> {
-    #[serde(default)]
-    data_version: Option<DataVersion>,
-    #[serde(default = "none")]
-    topic_config_table: Option<T>,
-}
-
-fn none<T>() -> Option<T> {
-    None
-}
-
-impl<T> Registration<T> {
-    fn of(table: Table<T>) -> Registration<T> {
-        Registration { filter_server_list: None, topic_config_serialize_wrapper: Some(table) }
-    }
-}
-
-/// Reference: `TopicConfig`, with its defaults.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TopicConfig {
-    topic_name: Option<String>,
-    read_queue_nums: i32,
-    write_queue_nums: i32,
-    perm: i32,
-    topic_sys_flag: i32,
-}
-
-impl Default for TopicConfig {
-    fn default() -> Self {
-        TopicConfig {
-            topic_name: None,
-            read_queue_nums: 16,
-            write_queue_nums: 16,
-            perm: 6,
-            topic_sys_flag: 0,
-        }
-    }
-}
-
-/// Seen, not kept.
-type Skipped = serde::de::IgnoredAny;
-type Topics = BTreeMap<String, TopicConfig>;
-
-fn read_json(
-    body: &[u8],
-    wants_topics: impl FnOnce(Version) -> bool,
-    peek: impl FnOnce(&[u8]) -> Result<Registration<Skipped>, BadBody>,
-    whole: impl FnOnce(&[u8]) -> Result<Registration<Topics>, BadBody>,
-) -> Result<Body, BadBody> {
-    let peeked = peek(body)?;
-    let version = peeked.topic_config_serialize_wrapper.and_then(|table| table.data_version);
-    let version = version.unwrap_or_default().into();
-    let filters = read_filters(peeked.filter_server_list.unwrap_or_default());
-    let mut read = Body { version, filters, ..Body::default() };
-    if wants_topics(version) {
-        let table = whole(body)?.topic_config_serialize_wrapper.and_then(|table| table.topic_config_table);
-        for (key, topic) in table.unwrap_or_default() {
-            let name = topic.topic_name.as_deref().unwrap_or(&key);
-            let (read_queues, write) = (topic.read_queue_nums, topic.write_queue_nums);
-            let queues = Queues { read: read_queues, write, perm: topic.perm, flags: topic.topic_sys_flag };
-            read.keep(name, queues);
-        }
+    let whole = match form {
+        _ if body.is_empty() => RegisterBrokerBody::default(),
+        Form::TopicsOnly => RegisterBrokerBody {
+            topic_config_serialize_wrapper: decode::<TopicConfigTable>(body)?,
+            ..RegisterBrokerBody::default()
+        },
+        Form::Json | Form::Compressed => RegisterBrokerBody::read(body, form == Form::Compressed)?,
+    };
+    let table = whole.topic_config_serialize_wrapper;
+    let filters = read_filters(&whole.filter_server_list);
+    let mut read = Body { version: table.data_version.into(), filters, ..Body::default() };
+    if wants_topics(read.version) {
+        table.topic_config_table.iter().for_each(|(key, topic)| read.keep(key, topic));
     }
     Ok(read)
 }
 
-fn read_filters(texts: Vec<String>) -> Vec<Address> {
+/// Reads everything but the topics. `None` when the text is not plain JSON: then only the lenient way knows.
+fn peek(body: &[u8]) -> Option<Body> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Peek {
+        #[serde(default)]
+        filter_server_list: Vec<String>,
+        topic_config_serialize_wrapper: Table,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Table {
+        data_version: DataVersion,
+        #[serde(rename = "topicConfigTable")]
+        _skipped: Option<IgnoredAny>,
+    }
+    let Peek { filter_server_list, topic_config_serialize_wrapper } = serde_json::from_slice(body).ok()?;
+    let version = topic_config_serialize_wrapper.data_version.into();
+    Some(Body { version, filters: read_filters(&filter_server_list), ..Body::default() })
+}
+
+fn read_filters(texts: &[String]) -> Vec<Address> {
     texts.iter().filter_map(|text| Address::new(text).ok()).take(FILTERS_MAX).collect()
 }
 
 /// Whether numbers of queues and permission are possible.
-pub fn is_possible(queues: &Queues) -> bool {
+fn is_possible(queues: &Queues) -> bool {
     let counts = [queues.read, queues.write];
     counts.iter().all(|count| (0..=QUEUES_MAX).contains(count)) && (0..=PERM_ALL).contains(&queues.perm)
 }
 
 impl Body {
     /// Keeps a topic that can be served. One that cannot does not spoil the others: the broker would vanish.
-    fn keep(&mut self, name: &str, queues: Queues) {
+    fn keep(&mut self, key: &str, topic: &TopicConfig) {
+        let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_sys_flag, .. } = topic;
+        let name = if topic_name.is_empty() { key } else { topic_name };
+        let (read, write) = (*read_queue_nums, *write_queue_nums);
+        let queues = Queues { read, write, perm: *perm, flags: *topic_sys_flag };
         match Name::new(name) {
             Ok(name) if is_possible(&queues) => self.topics.push((name, queues)),
             _ => self.left_out += 1,
@@ -230,160 +143,57 @@ impl Body {
     }
 }
 
-fn unpack(body: &[u8]) -> Result<Vec<u8>, BadBody> {
-    let mut unpacked = Vec::new();
-    let limit = UNPACKED_BYTES_MAX as u64 + 1;
-    let read = flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut unpacked);
-    read.map_err(|_| BadBody::Compressed("it is not a zlib stream"))?;
-    if unpacked.len() > UNPACKED_BYTES_MAX {
-        return Err(BadBody::Compressed("it unpacks to more than 32 MiB"));
-    }
-    Ok(unpacked)
-}
-
-/// ```text
-/// n i32, DataVersion JSON | topics i32, { n i32, text }* | n i32, filter servers JSON
-/// text: name readQueueNums writeQueueNums perm filterType, with one space between
-/// ```
-fn read_compressed(bytes: &[u8], wants_topics: impl FnOnce(Version) -> bool) -> Result<Body, BadBody> {
-    let mut rest = Cursor(bytes);
-    let version = read_version(rest.piece()?)?;
-    let wanted = wants_topics(version);
-    let mut read = Body { version, ..Body::default() };
-    // The count is only a promise; every topic takes bytes, so a false one ends with an error.
-    for _ in 0..rest.number()? {
-        let piece = rest.piece()?;
-        if wanted {
-            let line = std::str::from_utf8(piece).map_err(|_| BadBody::Compressed("a topic is not UTF-8"))?;
-            let mut words = line.split(' ');
-            let name = words.next().unwrap_or_default();
-            let mut number = || words.next().and_then(|word| word.parse().ok());
-            match (number(), number(), number()) {
-                (Some(queues), Some(write), Some(perm)) => {
-                    read.keep(name, Queues { read: queues, write, perm, flags: 0 });
-                }
-                _ => read.left_out += 1,
-            }
-        }
-    }
-    let filters = rest.piece()?;
-    if !filters.is_empty() {
-        read.filters = read_filters(json::<Option<Vec<String>>>(filters)?.unwrap_or_default());
-    }
-    Ok(read)
-}
-
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn number(&mut self) -> Result<usize, BadBody> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(BadBody::Compressed("it ends early"))?;
-        self.0 = tail;
-        usize::try_from(i32::from_be_bytes(*head)).map_err(|_| BadBody::Compressed("a length is negative"))
-    }
-
-    fn piece(&mut self) -> Result<&'a [u8], BadBody> {
-        let n = self.number()?;
-        let (head, tail) = self.0.split_at_checked(n).ok_or(BadBody::Compressed("it ends early"))?;
-        self.0 = tail;
-        Ok(head)
+fn broker_data(group: &GroupView<'_>) -> BrokerData {
+    BrokerData {
+        broker_addrs: group.members.iter().map(|(id, address)| (*id, address.to_string())).collect(),
+        broker_name: group.broker.to_string(),
+        cluster: group.cluster.to_string(),
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct BrokerData<'a> {
-    broker_addrs: BTreeMap<i64, &'a str>,
-    broker_name: &'a str,
-    cluster: &'a str,
-}
-
-impl<'a> From<&GroupView<'a>> for BrokerData<'a> {
-    fn from(group: &GroupView<'a>) -> Self {
-        BrokerData {
-            broker_addrs: group.members.iter().map(|(id, address)| (*id, address.as_str())).collect(),
-            broker_name: group.broker.as_str(),
-            cluster: group.cluster.as_str(),
-        }
-    }
-}
-
-/// Reference: `TopicRouteData`.
+/// Writes a route.
 pub fn route(route: &Route<'_>, order: Option<&str>) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct QueueData<'a> {
-        broker_name: &'a str,
-        perm: i32,
-        read_queue_nums: i32,
-        topic_sys_flag: i32,
-        write_queue_nums: i32,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct TopicRouteData<'a> {
-        broker_datas: Vec<BrokerData<'a>>,
-        filter_server_table: BTreeMap<&'a str, Vec<&'a str>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        order_topic_conf: Option<&'a str>,
-        queue_datas: Vec<QueueData<'a>>,
-    }
-    fn queue_data<'a>((broker, queues): (&'a Name, &Queues)) -> QueueData<'a> {
+    let queue_data = |(broker, queues): (&Name, &Queues)| {
         let Queues { read, write, perm, flags } = *queues;
         QueueData {
-            broker_name: broker.as_str(),
+            broker_name: broker.to_string(),
             perm,
             read_queue_nums: read,
             topic_sys_flag: flags,
             write_queue_nums: write,
         }
-    }
+    };
     let filters = route.filters.iter();
-    text(&TopicRouteData {
-        broker_datas: route.groups.iter().map(BrokerData::from).collect(),
+    encode(&TopicRouteData {
+        broker_datas: route.groups.iter().map(broker_data).collect(),
         filter_server_table: filters
-            .map(|(at, list)| (at.as_str(), list.iter().map(Address::as_str).collect()))
+            .map(|(at, list)| (at.to_string(), list.iter().map(Address::to_string).collect()))
             .collect(),
-        order_topic_conf: order,
+        order_topic_conf: order.map(str::to_owned),
         queue_datas: route.queues.iter().map(queue_data).collect(),
     })
 }
 
-/// Reference: `ClusterInfo`.
+/// Writes who is there.
 pub fn cluster_info(routes: &Routes) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct ClusterInfo<'a> {
-        broker_addr_table: BTreeMap<&'a str, BrokerData<'a>>,
-        cluster_addr_table: BTreeMap<&'a str, Vec<&'a str>>,
-    }
-    let clusters = routes.clusters();
-    text(&ClusterInfo {
+    let groups = |names: BTreeSet<&Name>| names.into_iter().map(Name::to_string).collect();
+    let clusters = routes.clusters().into_iter();
+    encode(&ClusterInfo {
         broker_addr_table: routes
             .groups()
-            .map(|group| (group.broker.as_str(), BrokerData::from(&group)))
+            .map(|group| (group.broker.to_string(), broker_data(&group)))
             .collect(),
-        cluster_addr_table: clusters
-            .iter()
-            .map(|(cluster, groups)| (cluster.as_str(), groups.iter().map(|name| name.as_str()).collect()))
-            .collect(),
+        cluster_addr_table: clusters.map(|(cluster, names)| (cluster.to_string(), groups(names))).collect(),
     })
 }
 
-/// Reference: `TopicList`.
+/// Writes a list of topics.
 pub fn topic_list<'a>(topics: impl IntoIterator<Item = &'a Name>, broker: Option<&Address>) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct TopicList<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        broker_addr: Option<&'a str>,
-        topic_list: Vec<&'a str>,
-    }
-    let topic_list = topics.into_iter().map(Name::as_str).collect();
-    text(&TopicList { broker_addr: broker.map(Address::as_str), topic_list })
+    let topic_list = topics.into_iter().map(Name::to_string).collect();
+    encode(&TopicList { broker_addr: broker.map(Address::to_string), topic_list })
 }
 
-/// The system topics that follow from names: those of clusters and of brokers, and some living address.
+/// Writes the system topics that follow from names: those of clusters and of brokers, and some living address.
 pub fn system_topics(routes: &Routes) -> Vec<u8> {
     let names: BTreeSet<&Name> = routes.groups().flat_map(|group| [group.cluster, group.broker]).collect();
     let first = routes.groups().next();
@@ -391,41 +201,37 @@ pub fn system_topics(routes: &Routes) -> Vec<u8> {
     topic_list(names, address)
 }
 
-/// Reference: `KVTable`.
+/// Writes the values of a namespace.
 pub fn kv_table(table: &Values) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct KvTable<'a> {
-        table: &'a Values,
-    }
-    text(&KvTable { table })
+    encode(&KvTable { table: table.clone() })
 }
 
 /// Reads the queues of a topic from a route (5.x): groups with a good name and good numbers.
-pub fn read_queue_datas(body: &[u8]) -> Result<Vec<(Name, Queues)>, BadBody> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct QueueData {
-        broker_name: String,
-        #[serde(default)]
-        perm: i32,
-        #[serde(default)]
-        read_queue_nums: i32,
-        #[serde(default)]
-        topic_sys_flag: i32,
-        #[serde(default)]
-        write_queue_nums: i32,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct RouteData {
-        #[serde(default)]
-        queue_datas: Option<Vec<QueueData>>,
-    }
-    let datas = json::<RouteData>(body)?.queue_datas.unwrap_or_default();
+pub fn read_queue_datas(body: &[u8]) -> Result<Vec<(Name, Queues)>, BodyError> {
     let part = |data: &QueueData| {
         let (read, write) = (data.read_queue_nums, data.write_queue_nums);
         let queues = Queues { read, write, perm: data.perm, flags: data.topic_sys_flag };
         Name::new(&data.broker_name).ok().filter(|_| is_possible(&queues)).map(|name| (name, queues))
     };
-    Ok(datas.iter().filter_map(part).collect())
+    Ok(decode::<TopicRouteData>(body)?.queue_datas.iter().filter_map(part).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unchanged_table_is_skipped_over_and_means_the_same() {
+        let plain = br#"{"filterServerList":["h:1","bad"],"topicConfigSerializeWrapper":{"dataVersion":
+            {"counter":3,"timestamp":9},"topicConfigTable":{"T":{"topicName":"T","perm":6}}}}"#;
+        let seen = read_registration(plain, Form::Json, |_| false).unwrap();
+        assert_eq!(seen, peek(plain).unwrap());
+        let whole = read_registration(plain, Form::Json, |version| version == seen.version).unwrap();
+        assert_eq!((whole.version, &whole.filters, whole.topics.len()), (seen.version, &seen.filters, 1));
+        assert_eq!(seen.version, Version { state: 0, timestamp: 9, counter: 3 });
+        // What plain JSON forbids takes the lenient way, with the same outcome.
+        let lenient = br#"{filterServerList:null,"topicConfigSerializeWrapper":{"dataVersion":{counter:"3",timestamp:9}}}"#;
+        assert_eq!(peek(lenient), None);
+        assert_eq!(read_registration(lenient, Form::Json, |_| false).unwrap().version, seen.version);
+    }
 }

@@ -7,11 +7,12 @@ use crate::{
     kv::ORDER_TOPICS,
     names::{Address, BadText, Name},
     routes::{FLAG_UNIT, FLAG_UNIT_SUB, Registration},
-    wire::{self, BadBody, Form},
+    wire::{self, Form},
 };
 use kerolox_config::UpdateError;
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
+    body::BodyError,
     code,
     header::{Ext, FieldError, Fields},
     rpc::{Rpc, kv, route},
@@ -83,8 +84,8 @@ impl From<FieldError> for Fail {
     }
 }
 
-impl From<BadBody> for Fail {
-    fn from(why: BadBody) -> Fail {
+impl From<BodyError> for Fail {
+    fn from(why: BodyError) -> Fail {
         Fail::new(code::SYSTEM_ERROR, why.to_string())
     }
 }
