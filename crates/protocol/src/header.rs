@@ -10,6 +10,7 @@ mod field;
 mod json;
 
 pub use field::{FieldError, FieldInfo, FieldValue, Fields};
+pub use json::push_string as push_json_string;
 
 use crate::frame::{self, Codec};
 use std::fmt;
