@@ -26,7 +26,7 @@ impl Rng {
     /// A number below `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         // The bias is below n / 2^64.
-        usize::try_from(u128::from(self.next_u64()) * (n as u128) >> 64).unwrap_or(0)
+        usize::try_from((u128::from(self.next_u64()) * (n as u128)) >> 64).unwrap_or(0)
     }
 }
 
