@@ -16,7 +16,8 @@ const COMPARED_MAX: usize = 64;
 
 /// The remark of an answer without a route. Its first line is the original's, which log searches look for.
 pub fn no_route(routes: &Routes, topic: &str) -> String {
-    let shown: String = topic.chars().take(SHOWN_MAX).collect();
+    let visible = |c: char| if c.is_control() { '?' } else { c };
+    let shown: String = topic.chars().take(SHOWN_MAX).map(visible).collect();
     let cause = if !routes.has_brokers() {
         "No broker is registered here. Start one with namesrvAddr naming this name server, and check that it \
          can reach it"
@@ -32,9 +33,13 @@ pub fn no_route(routes: &Routes, topic: &str) -> String {
             command(&shown)
         )
     } else {
+        // Giving a broker its write permission back makes its template an ordinary topic, as in the original.
+        let why = match routes.route(TEMPLATE) {
+            Some(_) => "its template TBW102 is switched off, or was reset by addWritePerm",
+            None => "autoCreateTopicEnable=false",
+        };
         format!(
-            "Nobody created the topic, and no broker creates topics at their first message \
-             (autoCreateTopicEnable=false). Create it: {}",
+            "Nobody created the topic, and no broker creates topics at their first message ({why}). Create it: {}",
             command(&shown)
         )
     };

@@ -201,7 +201,13 @@ fn a_missing_route_names_cause_and_way_out() {
             assert!(remark.ends_with("A similar topic exists: Orders_2024."), "{remark}");
         }
         bench.get(9, 327, &[("brokerName", "b-a")]);
+        check(&mut bench, &["TBW102 is switched off", "updateTopic", "-t 'Tx'"]);
+        bench.get(9, 216, &[("topic", "TBW102")]);
         check(&mut bench, &["autoCreateTopicEnable=false", "updateTopic", "-t 'Tx'"]);
+        assert!(
+            bench.refused(105, &[("topic", "TBW102")]).1.contains("autoCreateTopicEnable=false everywhere")
+        );
+        assert_eq!(bench.refused(105, &[("topic", "a\nb\u{1b}")]).1.matches(char::is_control).count(), 1);
         let (_, remark) = bench.refused(105, &[("topic", &"x".repeat(60_000))]);
         assert!(remark.len() < 1000, "a remark does not repeat what is endless");
     });
@@ -695,4 +701,29 @@ fn stopping_waits_for_the_files_and_takes_no_more_changes() {
     bench.run(jobs);
     assert!(bench.server.is_stopped());
     assert_eq!(bench.settle().len(), 1);
+}
+
+#[test]
+fn two_name_servers_are_independent_and_a_restarted_one_has_its_routes_with_the_next_registration() {
+    let (mut one, mut two) = (Bench::new(Codec::Json), Bench::new(Codec::Json));
+    one.master();
+    two.master();
+    assert_eq!(one.get(9, 105, &[("topic", "T")]), two.get(9, 105, &[("topic", "T")]));
+    one.get(9, 100, &[("namespace", "n"), ("key", "k"), ("value", "v")]);
+    assert_eq!(two.refused(101, &[("namespace", "n"), ("key", "k")]).0, 22, "they do not talk to each other");
+    // A restart keeps values and loses routes, until the broker registers anew with the version it had.
+    one.server = Namesrv::open(one.now, config(&[]), one.files.clone()).unwrap();
+    assert_eq!(one.refused(105, &[("topic", "T")]).0, 17);
+    assert_eq!(one.ask(9, 101, &[("namespace", "n"), ("key", "k")], b"").0.get("value"), Some("v"));
+    one.master();
+    assert_eq!(one.get(9, 105, &[("topic", "T")]), two.get(9, 105, &[("topic", "T")]));
+}
+
+#[test]
+fn an_empty_value_is_kept_whichever_way_it_is_written() {
+    // The binary form cannot tell an empty value from an absent one.
+    both(|mut bench| {
+        bench.get(9, 100, &[("namespace", "n"), ("key", "k"), ("value", "")]);
+        assert_eq!(bench.get(9, 219, &[("namespace", "n")]), r#"{"table":{"k":""}}"#);
+    });
 }
