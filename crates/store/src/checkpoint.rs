@@ -401,3 +401,164 @@ pub fn lock(disk: &dyn Disk, paths: &Paths) -> io::Result<Lock> {
     let path: &Path = &paths.root.join("lock");
     Ok(Lock { _held: disk.lock(path)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::memory::MemDisk;
+
+    fn paths(disk: &MemDisk) -> Paths {
+        disk.create_dir_all(Path::new("store")).expect("mkdir");
+        Paths::under("store")
+    }
+
+    /// The first bytes of a file that the original (4.9.7) wrote at a clean stop.
+    const JAVA: [u8; 24] = [
+        0, 0, 1, 0xa2, 0x0f, 0xb3, 0x29, 0x10, 0, 0, 1, 0xa2, 0x0f, 0xb3, 0x29, 0x10, 0, 0, 1, 0xa2, 0x0f,
+        0xb3, 0x29, 0x07,
+    ];
+
+    #[test]
+    fn the_original_s_checkpoint_is_read_and_kept() {
+        let mut bytes = [0; CHECKPOINT_LEN];
+        bytes[..24].copy_from_slice(&JAVA);
+        bytes[24..32].copy_from_slice(&77_i64.to_be_bytes());
+        bytes[4000] = 9;
+        let mut checkpoint = Checkpoint::parse(&bytes);
+        assert_eq!(checkpoint.physic(), Millis(1_795_559_729_424));
+        assert_eq!(checkpoint.logics(), Millis(1_795_559_729_424));
+        assert_eq!(checkpoint.index(), Millis(1_795_559_729_415));
+        assert_eq!(checkpoint.safe_time(), Millis(1_795_559_726_424));
+        assert_eq!((checkpoint.master_flushed(), checkpoint.confirmed()), (Some(LogOffset(77)), None));
+        assert_eq!(checkpoint.bytes(), &bytes);
+        checkpoint.set_physic(Millis(5));
+        bytes[..8].copy_from_slice(&5_i64.to_be_bytes());
+        assert_eq!(checkpoint.bytes(), &bytes, "a field was set and another changed");
+        assert_eq!(checkpoint.safe_time(), Millis(0));
+        assert_eq!(Checkpoint::parse(&JAVA).index(), Millis(1_795_559_729_415));
+        assert_eq!(Checkpoint::parse(&[]), Checkpoint::default());
+    }
+
+    #[test]
+    fn files_come_and_go_durably() {
+        let disk = MemDisk::new();
+        let paths = paths(&disk);
+        disk.sync_dir(Path::new("")).expect("sync");
+        assert_eq!(load_checkpoint(&disk, &paths).expect("load"), None);
+        assert!(!was_aborted(&disk, &paths).expect("abort"));
+        mark_running(&disk, &paths).expect("mark");
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.set_confirmed(LogOffset(9));
+        save_checkpoint(&disk, &paths, &checkpoint).expect("save");
+        let progress = Progress { boot_id: disk.boot_id(), flushed: LogOffset(3), ..Progress::default() };
+        save_progress(&disk, &paths, &progress).expect("save");
+        let after = disk.power_cut(3);
+        assert!(was_aborted(&after, &paths).expect("abort"));
+        assert_eq!(load_checkpoint(&after, &paths).expect("load"), Some(checkpoint));
+        let loaded = load_progress(&after, &paths).expect("load").value.expect("there");
+        assert_eq!(loaded, progress);
+        assert!(loaded.is_same_boot(&disk) && loaded.is_same_boot(&disk.kill()));
+        assert!(!loaded.is_same_boot(&after), "a power cut is another boot");
+        assert!(!Progress::default().is_same_boot(&disk));
+        mark_stopped(&after, &paths).expect("mark");
+        mark_stopped(&after, &paths).expect("twice does no harm");
+        assert!((0..32).all(|seed| !was_aborted(&after.power_cut(seed), &paths).expect("abort")));
+    }
+
+    #[test]
+    fn a_torn_progress_is_reported_and_not_used() {
+        let disk = MemDisk::new();
+        let paths = paths(&disk);
+        let mut bytes = Progress::default().encode();
+        bytes.truncate(100);
+        disk.plant(&progress_path(&paths), &bytes).expect("plant");
+        let loaded = load_progress(&disk, &paths).expect("no error");
+        assert_eq!((loaded.value, loaded.problems.len()), (None, 1));
+    }
+
+    #[test]
+    fn the_lock_excludes() {
+        let disk = MemDisk::new();
+        let paths = paths(&disk);
+        let held = lock(&disk, &paths).expect("free");
+        assert_eq!(lock(&disk, &paths).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        drop(lock(&disk, &paths).expect("free again"));
+        assert_eq!(disk.bytes(&paths.root.join("lock")).expect("bytes"), b"lock");
+    }
+
+    fn marks() -> impl Strategy<Value = Option<Mark>> {
+        let fields = (1..u64::MAX, any::<u32>(), any::<u32>(), any::<u64>(), any::<i64>(), any::<i64>());
+        prop::option::of(fields.prop_map(|(name, next, slots_used, at, end, begin)| Mark {
+            name,
+            next,
+            slots_used,
+            end_at: LogOffset(at),
+            end_ms: Millis(end),
+            begin_ms: Millis(begin),
+        }))
+    }
+
+    prop_compose! {
+        fn progresses()(
+            boot_id in "[a-z0-9-]{0,64}",
+            offsets: [u64; 3],
+            index_written in marks(),
+            index_synced in marks(),
+            queue_ends in prop::option::of((1..u64::MAX, any::<u32>(), any::<u64>())),
+        ) -> Progress {
+            let [flushed, queues_written, queues_synced] = offsets.map(LogOffset);
+            let queue_ends = queue_ends.map(|(len, crc, fnv)| Digest { len, crc, fnv });
+            Progress { boot_id, flushed, queues_written, queues_synced, index_written, index_synced, queue_ends }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn progress_comes_back(progress in progresses()) {
+            prop_assert_eq!(Progress::parse(&progress.encode()), Ok(progress));
+        }
+
+        #[test]
+        fn any_change_of_a_bit_is_noticed(progress in progresses(), at: prop::sample::Index, bit in 0..8_u32) {
+            let mut bytes = progress.encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(Progress::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_cut_is_noticed(progress in progresses(), at: prop::sample::Index) {
+            let bytes = progress.encode();
+            prop_assert!(Progress::parse(&bytes[..at.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_progress_or_an_error(bytes: Vec<u8>, head in 0..20_usize) {
+            // With a sound beginning and a right CRC the fields are reached.
+            let mut bytes = bytes;
+            let mut sound = Progress::default().encode();
+            sound.truncate(16);
+            bytes.splice(0..0, sound.into_iter().take(head));
+            let len = bytes.len() as u32 + 4;
+            if let Some(field) = bytes.get_mut(12..16) {
+                field.copy_from_slice(&len.to_be_bytes());
+            }
+            let crc = crc32fast::hash(&bytes);
+            bytes.extend(crc.to_be_bytes());
+            if let Ok(progress) = Progress::parse(&bytes) {
+                prop_assert_eq!(Progress::parse(&progress.encode()), Ok(progress));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_checkpoint(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+            let checkpoint = Checkpoint::parse(&bytes);
+            let n = bytes.len().min(CHECKPOINT_LEN);
+            prop_assert_eq!(&checkpoint.bytes()[..n], &bytes[..n]);
+            prop_assert!(checkpoint.safe_time() >= Millis(0));
+        }
+    }
+}

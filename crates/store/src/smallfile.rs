@@ -182,3 +182,142 @@ impl fmt::Display for Digest {
         write!(f, "{:x}-{:08x}-{:016x}", self.len, self.crc, self.fnv)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::disk::memory::{Call, Fault, Harm, MemDisk};
+
+    fn path() -> &'static Path {
+        Path::new("config/f.json")
+    }
+
+    /// Content that says of itself whether it is whole.
+    fn parse(bytes: &[u8]) -> Result<String, String> {
+        let text = String::from_utf8_lossy(bytes);
+        match text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+            Some(inner) => Ok(inner.to_owned()),
+            None => Err("is torn".to_owned()),
+        }
+    }
+
+    fn is_sound(bytes: &[u8]) -> bool {
+        parse(bytes).is_ok()
+    }
+
+    fn made() -> MemDisk {
+        let disk = MemDisk::new();
+        disk.plant(path(), b"<old>").expect("plant");
+        disk
+    }
+
+    fn loaded(disk: &MemDisk) -> Loaded<String> {
+        load(disk, path(), parse).expect("no disk error")
+    }
+
+    #[test]
+    fn a_replacement_is_whole_at_every_crash() {
+        let disk = made();
+        disk.plant(Path::new("config/f.json.bak"), b"<older>").expect("plant");
+        disk.record();
+        replace(&disk, path(), b"<new>", Backup::Sound(&is_sound)).expect("replace");
+        let trace = disk.take_trace();
+        let mut seen = BTreeSet::new();
+        trace
+            .each_crash(256, 1, |state| {
+                let found = loaded(&state.disk);
+                seen.insert((found.value.clone(), state.point == trace.len()));
+                let is_whole = found.problems.is_empty() && found.value.is_some();
+                let backup = state.disk.bytes(Path::new("config/f.json.bak")).unwrap_or_default();
+                if is_whole && is_sound(&backup) {
+                    Ok(())
+                } else {
+                    Err(format!("{state:?}: {found:?} {backup:?}"))
+                }
+            })
+            .expect("whole");
+        let text = |text: &str| Some(text.to_owned());
+        let want = [(text("old"), false), (text("new"), false), (text("new"), true)];
+        assert_eq!(seen, want.into_iter().collect());
+        assert_eq!(disk.bytes(Path::new("config/f.json.bak")).expect("kept"), b"<old>");
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_old_file_and_can_be_done_again() {
+        let steps =
+            [(Call::Open, 3), (Call::Write, 2), (Call::Sync, 2), (Call::Rename, 2), (Call::SetLen, 2)];
+        for (call, count) in steps {
+            for nth in 1..=count {
+                let disk = made();
+                disk.plan(Fault::once(call, nth, Harm::Eio));
+                let result = replace(&disk, path(), b"<new>", Backup::Sound(&is_sound));
+                let error = result.err().and_then(|error| error.raw_os_error());
+                assert_eq!(error, Some(5), "{call:?} {nth}");
+                assert_eq!(loaded(&disk).value.as_deref(), Some("old"), "{call:?} {nth}");
+                disk.heal();
+                replace(&disk, path(), b"<new>", Backup::Sound(&is_sound)).expect("again");
+                assert_eq!(loaded(&disk).value.as_deref(), Some("new"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_falls_back_and_says_so() {
+        for (main, backup, want, problems) in [
+            (Some(&b"<a>"[..]), Some(&b"<b>"[..]), Some("a"), 0),
+            (Some(b"<a"), Some(b"<b>"), Some("b"), 1),
+            (Some(b""), Some(b"<b>"), Some("b"), 1),
+            (None, Some(b"<b>"), Some("b"), 1),
+            (Some(b"<a"), Some(b""), None, 2),
+            (Some(b""), None, None, 1),
+            (None, None, None, 0),
+        ] {
+            let disk = MemDisk::new();
+            for (bytes, path) in [(main, path().to_owned()), (backup, beside(path(), ".bak"))] {
+                if let Some(bytes) = bytes {
+                    disk.plant(&path, bytes).expect("plant");
+                }
+            }
+            let found = loaded(&disk);
+            assert_eq!(found.value.as_deref(), want, "{main:?} {backup:?}");
+            assert_eq!(found.problems.len(), problems, "{main:?} {backup:?}: {:?}", found.problems);
+            assert_eq!(found.digest.is_some(), want.is_some());
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_never_becomes_the_backup() {
+        let disk = MemDisk::new();
+        disk.plant(path(), b"<torn").expect("plant");
+        disk.plant(&beside(path(), ".bak"), b"<good>").expect("plant");
+        replace(&disk, path(), b"<new>", Backup::Sound(&is_sound)).expect("replace");
+        assert_eq!(disk.bytes(&beside(path(), ".bak")).expect("kept"), b"<good>");
+        // Nor does an unchanged one push out the one before.
+        replace(&disk, path(), b"<new>", Backup::Sound(&is_sound)).expect("replace");
+        assert_eq!(disk.bytes(&beside(path(), ".bak")).expect("kept"), b"<good>");
+    }
+
+    #[test]
+    fn a_huge_file_is_a_problem_and_no_allocation() {
+        let disk = made();
+        disk.open(path(), Open::Write).expect("open").set_len(SIZE_MAX + 1).expect("a hole");
+        let found = loaded(&disk);
+        assert_eq!((found.value, found.problems.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_digest_tells_contents_apart_and_survives_as_text() {
+        let digest = Digest::of(b"123456789");
+        // The check values of CRC-32 and FNV-1a.
+        assert_eq!(digest.crc, 0xcbf4_3926);
+        assert_eq!(Digest::of(b"a").fnv, 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        assert_ne!(Digest::of(b"123456780"), digest);
+        for bad in ["", "9", "9-cbf43926", "9-1cbf43926-0", "9-cbf43926-06d5573923c6cdfc-1", "+9-cbf43926-0"]
+        {
+            assert_eq!(Digest::parse(bad), None, "{bad}");
+        }
+    }
+}

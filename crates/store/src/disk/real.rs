@@ -340,3 +340,143 @@ fn read_boot_id() -> io::Result<String> {
     let text = String::from_utf8_lossy(text.get(..n).unwrap_or_default());
     Ok(text.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test's own, removed when it ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let dir = std::env::temp_dir().join(format!("kerolox-real-{name}-{}", std::process::id()));
+            let scratch = Scratch(dir);
+            scratch.clear();
+            RealDisk::new().create_dir_all(&scratch.0).expect("mkdir");
+            scratch
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn clear(&self) {
+            remove_all(&RealDisk::new(), &self.0);
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            self.clear();
+        }
+    }
+
+    fn remove_all(disk: &RealDisk, dir: &Path) {
+        for entry in disk.list(dir).unwrap_or_default() {
+            let path = dir.join(&entry.name);
+            match entry.is_dir {
+                true => remove_all(disk, &path),
+                false => disk.remove(&path).expect("remove"),
+            }
+        }
+        // Absent the first time.
+        let _ = disk.remove_dir(dir);
+    }
+
+    #[test]
+    fn files_are_written_read_cut_and_listed() {
+        let scratch = Scratch::new("files");
+        let disk = RealDisk::new();
+        let path = scratch.path("f");
+        assert_eq!(disk.open(&path, Open::Write).expect_err("missing").kind(), io::ErrorKind::NotFound);
+        let file = disk.open(&path, Open::Create).expect("create");
+        assert!(file.is_empty().expect("len"));
+        file.write_at(b"hello", 4096).expect("write");
+        file.sync().expect("sync");
+        assert_eq!(file.len().expect("len"), 4101);
+        let again = disk.open(&path, Open::Create).expect("open again, without cutting it");
+        let mut buf = [1; 6];
+        again.read_at(&mut buf, 4095).expect("read");
+        assert_eq!(&buf, b"\0hello");
+        let error = again.read_at(&mut buf, 4096).expect_err("beyond the end");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(error.to_string().contains("kerolox-real-files"), "{error} does not name the file");
+        again.set_len(10).expect("cut");
+        again.allocate(0, 1 << 16).expect("allocate");
+        assert_eq!(file.len().expect("len"), 1 << 16);
+        file.advise(0, 1 << 16, true);
+        file.advise(0, 1 << 16, false);
+        let read_only = disk.open(&path, Open::Read).expect("open");
+        assert!(read_only.write_at(b"x", 0).is_err());
+        disk.create_dir_all(&scratch.path("a/b/c")).expect("mkdir");
+        disk.create_dir_all(&scratch.path("a/b/c")).expect("again");
+        assert!(disk.create_dir_all(&scratch.path("f/d")).is_err(), "below a file");
+        let entry = |name: &str, is_dir, len| DirEntry { name: name.into(), is_dir, len };
+        let mut entries = disk.list(&scratch.0).expect("list");
+        entries.iter_mut().filter(|entry| entry.is_dir).for_each(|entry| entry.len = 0);
+        assert_eq!(entries, [entry("a", true, 0), entry("f", false, 1 << 16)]);
+        assert!(disk.open(&scratch.path("a"), Open::Read).is_err(), "a directory is no file");
+        disk.rename(&path, &scratch.path("a/g")).expect("rename");
+        disk.sync_dir(&scratch.path("a")).expect("sync");
+        disk.remove(&scratch.path("a/g")).expect("remove");
+        assert_eq!(disk.remove(&path).expect_err("gone").kind(), io::ErrorKind::NotFound);
+        assert_eq!(disk.list(&scratch.path("nope")).expect_err("gone").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_was_just_written_is_resident() {
+        let scratch = Scratch::new("resident");
+        let file = RealDisk::new().open(&scratch.path("f"), Open::Create).expect("create");
+        file.write_at(&[1; 300_000], 0).expect("write");
+        // Not every file system can tell; none may say no.
+        assert_ne!(file.is_resident(0, 300_000), Some(false));
+        assert_eq!(file.is_resident(0, 0), None);
+        assert_eq!(file.is_resident(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn the_disk_has_room_and_a_boot() {
+        let disk = RealDisk::new();
+        let space = disk.space(&std::env::temp_dir()).expect("space");
+        assert!(space.total > 0 && space.free <= space.total);
+        assert_eq!(disk.boot_id(), RealDisk::new().boot_id());
+        assert_eq!(disk.boot_id().len(), 36, "a UUID on Linux");
+    }
+
+    #[test]
+    fn the_lock_excludes_within_the_process_and_is_not_dropped_by_the_second_try() {
+        let scratch = Scratch::new("lock");
+        let disk = RealDisk::new();
+        let path = scratch.path("lock");
+        let held = disk.lock(&path).expect("free");
+        for _ in 0..2 {
+            assert_eq!(disk.lock(&path).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        }
+        assert!(is_locked_for_others(&path), "the kernel no longer holds it");
+        drop(held);
+        assert!(!is_locked_for_others(&path));
+        let held = disk.lock(&path).expect("free again");
+        let mut text = [0; 4];
+        drop(held);
+        let file = disk.open(&path, Open::Read).expect("open");
+        file.read_at(&mut text, 0).expect("read");
+        assert_eq!((&text, file.len().expect("len")), (b"lock", 4));
+    }
+
+    /// As the kernel lists it: a process cannot ask itself, it holds its own locks.
+    fn is_locked_for_others(path: &Path) -> bool {
+        let inode = fs::stat(path).expect("stat").st_ino;
+        let fd = open(Path::new("/proc/locks"), OFlags::RDONLY).expect("open");
+        let mut text = Vec::new();
+        let mut buf = [0; 4096];
+        loop {
+            match rustix::io::read(&fd, &mut buf).expect("read") {
+                0 => break,
+                n => text.extend(&buf[..n]),
+            }
+        }
+        let needle = format!(":{inode} ");
+        String::from_utf8_lossy(&text).lines().any(|line| line.contains("POSIX") && line.contains(&needle))
+    }
+}

@@ -251,8 +251,9 @@ impl Index {
     pub fn cut(&mut self, end: LogOffset) -> io::Result<Vec<Repair>> {
         let mut repairs = Vec::new();
         let end = end.wire();
-        while let Some(file) = self.files.pop_back_if(|file| file.head.next > 1 && file.head.begin_at >= end)
-        {
+        // One without a key would hide the one before it.
+        let is_beyond = |file: &mut IndexFile| file.head.next <= 1 || file.head.begin_at >= end;
+        while let Some(file) = self.files.pop_back_if(is_beyond) {
             self.remove(&self.path(file.name), "it begins beyond the end of the log", &mut repairs)?;
         }
         if let Some(newest) = self.files.back()
@@ -282,16 +283,20 @@ impl Index {
         self.files.iter().any(|file| file.name == mark.name && mark.next <= file.head.next)
     }
 
-    /// Remembers the keys of the last record, since the log is replayed from that record on.
+    /// Remembers the keys of the last record, since the log is replayed from that record on. They may have
+    /// begun in the file before.
     fn settle(&mut self) -> io::Result<()> {
         self.repeated.clear();
-        let Some(newest) = self.files.back() else { return Ok(()) };
-        let (Some(mark), shape) = (Mark::of(newest.name, &newest.head), self.shape) else { return Ok(()) };
-        let file = self.disk.open(&self.path(newest.name), Open::Read)?;
-        for number in (1..mark.next).rev().take(REPEATED_MAX) {
-            match read_entry(&*file, shape, number)? {
-                Some(entry) if entry.at == mark.end_at.0 => self.repeated.push(entry.hash),
-                _ => break,
+        let Some(last) = self.covered() else { return Ok(()) };
+        for IndexFile { name, head, .. } in self.files.iter().rev() {
+            let file = self.disk.open(&self.path(*name), Open::Read)?;
+            for number in (1..head.next).rev() {
+                match read_entry(&*file, self.shape, number)? {
+                    Some(entry) if entry.at == last.0 && self.repeated.len() < REPEATED_MAX => {
+                        self.repeated.push(entry.hash);
+                    }
+                    _ => return Ok(()),
+                }
             }
         }
         Ok(())
