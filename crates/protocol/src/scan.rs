@@ -20,7 +20,10 @@ pub mod typed;
 
 pub use typed::{Commit, Hot, Pull, Send};
 
-use crate::{frame::Codec, header::Language};
+use crate::{
+    frame::{Codec, HEADER_BYTES_MAX},
+    header::Language,
+};
 
 /// Most fields that are noted; the hot requests have at most 14 of their own and a few of clients' extras.
 const FIELDS_MAX: usize = 32;
@@ -29,69 +32,101 @@ const FIELDS_MAX: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unusual;
 
-/// Memory for texts that had to be unescaped; kept by the caller, so that it is allocated once.
+/// Memory for where fields stand and for texts that had to be unescaped; kept by the caller, so that it is
+/// allocated once.
 #[derive(Debug, Default)]
-pub struct Scratch(Vec<u8>);
-
-/// Where a text stands: in the header or in the scratch memory.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: u32,
-    end: u32,
-    in_scratch: bool,
+pub struct Scratch {
+    fields: Vec<(Span, Span)>,
+    text: String,
 }
+
+/// Where a text stands, in the header or in the scratch memory: start and end as 32-bit halves, the top bit of
+/// the end for the scratch. One word, so that it travels in a register: as a struct of three it is stored in
+/// pieces and loaded whole, which stalls for longer than the rest of the pass takes.
+#[derive(Debug, Clone, Copy)]
+struct Span(u64);
+
+const IN_SCRATCH: u64 = 1 << 63;
 
 impl Span {
-    const NONE: Span = Span { start: 0, end: 0, in_scratch: false };
+    /// Both are at most 64 KiB: the header is, and what is unescaped is shorter than what was escaped.
+    #[inline]
+    fn new(start: usize, end: usize) -> Span {
+        Span((end as u64) << 32 | start as u64)
+    }
+    #[inline]
+    fn in_scratch(self) -> Span {
+        Span(self.0 | IN_SCRATCH)
+    }
+    #[inline]
+    fn is_in_scratch(self) -> bool {
+        self.0 & IN_SCRATCH != 0
+    }
+    #[inline]
+    fn range(self) -> std::ops::Range<usize> {
+        let end = (self.0 & !IN_SCRATCH) >> 32;
+        (self.0 as u32) as usize..end as usize
+    }
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.range().is_empty()
+    }
 }
 
-/// What the passes note.
-struct Raw {
+impl Scratch {
+    #[inline]
+    fn note(&mut self, name: Span, value: Span) -> Result<(), Unusual> {
+        if self.fields.len() == FIELDS_MAX {
+            return Err(Unusual);
+        }
+        self.fields.push((name, value));
+        Ok(())
+    }
+}
+
+/// The fixed parts of a header.
+#[derive(Debug, Clone, Copy)]
+struct Fixed {
     code: i32,
     opaque: i32,
     flag: i32,
     version: i32,
     language: Language,
-    fields: [(Span, Span); FIELDS_MAX],
-    count: usize,
 }
 
-impl Raw {
-    fn new() -> Self {
-        Raw {
-            code: 0,
-            opaque: 0,
-            flag: 0,
-            version: 0,
-            language: Language::OTHER,
-            fields: [(Span::NONE, Span::NONE); FIELDS_MAX],
-            count: 0,
-        }
-    }
+impl Fixed {
+    const ABSENT: Fixed = Fixed { code: 0, opaque: 0, flag: 0, version: 0, language: Language::OTHER };
+}
 
-    fn note(&mut self, name: Span, value: Span) -> Result<(), Unusual> {
-        *self.fields.get_mut(self.count).ok_or(Unusual)? = (name, value);
-        self.count += 1;
-        Ok(())
-    }
+/// A header's bytes, as far as they are known to be text.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
 }
 
 /// A header whose fields are borrowed.
 pub struct Scanned<'a> {
-    raw: Raw,
-    header: &'a [u8],
-    scratch: &'a [u8],
+    fixed: Fixed,
+    source: Source<'a>,
+    scratch: &'a Scratch,
 }
 
 /// Reads a header in one pass.
 pub fn scan<'a>(codec: Codec, header: &'a [u8], scratch: &'a mut Scratch) -> Result<Scanned<'a>, Unusual> {
-    scratch.0.clear();
-    let mut raw = Raw::new();
-    match codec {
-        Codec::Json => json::scan(header, &mut raw, Some(&mut scratch.0))?,
-        Codec::Binary => binary::scan(header, &mut raw)?,
+    scratch.fields.clear();
+    scratch.text.clear();
+    if header.len() > HEADER_BYTES_MAX {
+        return Err(Unusual);
     }
-    Ok(Scanned { raw, header, scratch: &scratch.0 })
+    let (fixed, source) = match codec {
+        Codec::Json => {
+            let text = std::str::from_utf8(header).map_err(|_| Unusual)?;
+            (json::scan(text, scratch)?, Source::Text(text))
+        }
+        Codec::Binary => (binary::scan(header, scratch)?, Source::Bytes(header)),
+    };
+    Ok(Scanned { fixed, source, scratch })
 }
 
 /// What dispatch needs of a header.
@@ -105,15 +140,11 @@ pub struct Peek {
     pub flag: i32,
 }
 
-/// Finds code, number and bits; cheaper than [`scan`] since no field is kept. The fields are not judged: a
-/// binary header that ends after these three may still be broken.
+/// Finds code, number and bits; cheaper than [`scan`] since nothing else is looked at. What is not looked at is
+/// not judged: the header may still turn out to be broken.
 pub fn peek(codec: Codec, header: &[u8]) -> Result<Peek, Unusual> {
     match codec {
-        Codec::Json => {
-            let mut raw = Raw::new();
-            json::scan(header, &mut raw, None)?;
-            Ok(Peek { code: raw.code, opaque: raw.opaque, flag: raw.flag })
-        }
+        Codec::Json => json::peek(header),
         Codec::Binary => binary::peek(header),
     }
 }
@@ -121,48 +152,63 @@ pub fn peek(codec: Codec, header: &[u8]) -> Result<Peek, Unusual> {
 impl<'a> Scanned<'a> {
     /// Request code.
     pub fn code(&self) -> i32 {
-        self.raw.code
+        self.fixed.code
     }
     /// Number of the request.
     pub fn opaque(&self) -> i32 {
-        self.raw.opaque
+        self.fixed.opaque
     }
     /// Bits of the header.
     pub fn flag(&self) -> i32 {
-        self.raw.flag
+        self.fixed.flag
     }
     /// Version ordinal of the sender.
     pub fn version(&self) -> i32 {
-        self.raw.version
+        self.fixed.version
     }
     /// Language of the sender.
     pub fn language(&self) -> Language {
-        self.raw.language
+        self.fixed.language
     }
     /// Whether the requester wants no answer.
     pub fn is_oneway(&self) -> bool {
-        self.raw.flag & crate::header::FLAG_ONEWAY != 0
+        self.fixed.flag & crate::header::FLAG_ONEWAY != 0
     }
 
-    fn text(&self, span: Span) -> &'a [u8] {
-        let whole = if span.in_scratch { self.scratch } else { self.header };
-        whole.get(span.start as usize..span.end as usize).unwrap_or(&[])
+    #[inline]
+    fn bytes(&self, span: Span) -> &'a [u8] {
+        let whole = match (span.is_in_scratch(), self.source) {
+            (true, _) => self.scratch.text.as_bytes(),
+            (false, Source::Text(header)) => header.as_bytes(),
+            (false, Source::Bytes(header)) => header,
+        };
+        whole.get(span.range()).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn text(&self, span: Span) -> Option<&'a str> {
+        let range = span.range();
+        match (span.is_in_scratch(), self.source) {
+            (true, _) => self.scratch.text.get(range),
+            (false, Source::Text(header)) => header.get(range),
+            (false, Source::Bytes(header)) => std::str::from_utf8(header.get(range)?).ok(),
+        }
     }
 
     /// Names and values in the order they came; a repeated name comes again, and the last one counts.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let noted = self.raw.fields.get(..self.raw.count).unwrap_or(&[]);
-        noted.iter().map(|(name, value)| (self.text(*name), self.text(*value)))
+        self.scratch.fields.iter().map(|(name, value)| (self.bytes(*name), self.bytes(*value)))
     }
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let value = self.fields().filter(|(known, _)| *known == name.as_bytes()).last()?.1;
-        std::str::from_utf8(value).ok()
+        let named = |(known, _): &&(Span, Span)| self.bytes(*known) == name.as_bytes();
+        self.scratch.fields.iter().rev().find(named).and_then(|(_, value)| self.text(*value))
     }
 }
 
 /// A decimal number as the hot requests carry it: an optional minus and at most 18 digits.
+#[inline]
 fn number(text: &[u8]) -> Result<i64, Unusual> {
     let (minus, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

@@ -1,54 +1,19 @@
-//! The pass over a JSON header: forward only, no recursion, no memory but the scratch for escapes.
+//! The pass over a JSON header: forward only, no recursion, no memory but the scratch.
 
-use super::{Raw, Span, Unusual, number};
+use super::{Fixed, Peek, Scratch, Span, Unusual, number};
 use crate::header::Language;
 
-/// Without a scratch the fields are walked over and not noted.
-pub(super) fn scan(header: &[u8], raw: &mut Raw, mut scratch: Option<&mut Vec<u8>>) -> Result<(), Unusual> {
-    // Once for the whole: then every text in it is UTF-8, as quotes and backslashes are ASCII.
-    std::str::from_utf8(header).map_err(|_| Unusual)?;
-    if u32::try_from(header.len()).is_err() {
-        return Err(Unusual);
-    }
+/// The header is at most 64 KiB and valid UTF-8; both were checked.
+pub(super) fn scan(header: &str, scratch: &mut Scratch) -> Result<Fixed, Unusual> {
+    let mut pass = Pass { bytes: header.as_bytes(), at: 0 };
+    pass.header(|pass| pass.fields(header, scratch), |pass| pass.skip(header))
+}
+
+/// Steps over texts without looking into them.
+pub(super) fn peek(header: &[u8]) -> Result<Peek, Unusual> {
     let mut pass = Pass { bytes: header, at: 0 };
-    let mut seen = 0_u8;
-    pass.wanted(b'{')?;
-    loop {
-        let key = pass.plain_text()?;
-        pass.wanted(b':')?;
-        let once = match header.get(key.0..key.1).unwrap_or(&[]) {
-            b"code" => pass.whole(&mut raw.code, 1)?,
-            b"opaque" => pass.whole(&mut raw.opaque, 2)?,
-            b"flag" => pass.whole(&mut raw.flag, 4)?,
-            b"version" => pass.whole(&mut raw.version, 8)?,
-            b"language" => {
-                raw.language = pass.language()?;
-                16
-            }
-            b"extFields" => {
-                pass.fields(raw, scratch.as_deref_mut())?;
-                32
-            }
-            _ => {
-                pass.skip()?;
-                0
-            }
-        };
-        if seen & once != 0 {
-            return Err(Unusual);
-        }
-        seen |= once;
-        match pass.next()? {
-            b',' => {}
-            b'}' => break,
-            _ => return Err(Unusual),
-        }
-    }
-    pass.blanks();
-    if pass.at < header.len() || seen & 1 == 0 {
-        return Err(Unusual);
-    }
-    Ok(())
+    let fixed = pass.header(Pass::step_over_fields, Pass::step_over)?;
+    Ok(Peek { code: fixed.code, opaque: fixed.opaque, flag: fixed.flag })
 }
 
 struct Pass<'a> {
@@ -56,51 +21,106 @@ struct Pass<'a> {
     at: usize,
 }
 
-/// Bytes that end a run of plain text: quote, backslash and control characters.
-const STOPS: [bool; 256] = {
-    let mut stops = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        stops[byte] = true;
-        byte += 1;
-    }
-    stops[b'"' as usize] = true;
-    stops[b'\\' as usize] = true;
-    stops
-};
+/// Each byte the same.
+const fn all(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Marks the top bit of the first byte that ends a run of plain text: a quote, a backslash, a control
+/// character. Bytes behind the first mark may be marked wrongly, which nobody asks.
+fn stops(word: u64) -> u64 {
+    let zero = |word: u64| word.wrapping_sub(all(1)) & !word;
+    let control = word.wrapping_sub(all(0x20)) & !word;
+    (zero(word ^ all(b'"')) | zero(word ^ all(b'\\')) | control) & all(0x80)
+}
+
+type Step<T> = Result<T, Unusual>;
 
 impl Pass<'_> {
+    /// The whole header; the caller says what to do with the fields and with unknown keys.
+    fn header(
+        &mut self,
+        mut fields: impl FnMut(&mut Self) -> Step<()>,
+        skip: impl Fn(&mut Self) -> Step<()>,
+    ) -> Step<Fixed> {
+        let mut fixed = Fixed::ABSENT;
+        let mut seen = 0_u8;
+        self.wanted(b'{')?;
+        loop {
+            let (start, end) = self.plain_text()?;
+            self.wanted(b':')?;
+            let bit = match self.bytes.get(start..end).unwrap_or(&[]) {
+                b"code" => self.whole(&mut fixed.code).map(|()| 1)?,
+                b"opaque" => self.whole(&mut fixed.opaque).map(|()| 2)?,
+                b"flag" => self.whole(&mut fixed.flag).map(|()| 4)?,
+                b"version" => self.whole(&mut fixed.version).map(|()| 8)?,
+                b"language" => {
+                    fixed.language = self.language()?;
+                    16
+                }
+                b"extFields" => fields(self).map(|()| 32)?,
+                _ => skip(self).map(|()| 0)?,
+            };
+            if seen & bit != 0 {
+                return Err(Unusual);
+            }
+            seen |= bit;
+            match self.next()? {
+                b',' => {}
+                b'}' => break,
+                _ => return Err(Unusual),
+            }
+        }
+        self.blanks();
+        if self.at < self.bytes.len() || seen & 1 == 0 { Err(Unusual) } else { Ok(fixed) }
+    }
+
+    #[inline]
     fn blanks(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
             self.at += 1;
         }
     }
 
-    fn peek(&mut self) -> Result<u8, Unusual> {
+    #[inline]
+    fn peek(&mut self) -> Step<u8> {
         self.blanks();
         self.bytes.get(self.at).copied().ok_or(Unusual)
     }
 
-    fn next(&mut self) -> Result<u8, Unusual> {
+    #[inline]
+    fn next(&mut self) -> Step<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Ok(byte)
     }
 
-    fn wanted(&mut self, byte: u8) -> Result<(), Unusual> {
+    #[inline]
+    fn wanted(&mut self, byte: u8) -> Step<()> {
         if self.next()? == byte { Ok(()) } else { Err(Unusual) }
     }
 
-    /// Goes to the next quote, backslash or control character.
-    fn run(&mut self) -> Result<u8, Unusual> {
-        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
-        let plain = rest.iter().position(|b| STOPS[usize::from(*b)]).ok_or(Unusual)?;
+    /// Goes to the next quote, backslash or control character, and says which.
+    #[inline]
+    fn run(&mut self) -> Step<u8> {
+        let mut rest = self.bytes.get(self.at..).unwrap_or(&[]);
+        while let Some((word, after)) = rest.split_first_chunk::<8>() {
+            let marks = stops(u64::from_le_bytes(*word));
+            if marks != 0 {
+                self.at += (marks.trailing_zeros() / 8) as usize;
+                return self.bytes.get(self.at).copied().ok_or(Unusual);
+            }
+            self.at += 8;
+            rest = after;
+        }
+        let plain = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').ok_or(Unusual)?;
         self.at += plain;
         rest.get(plain).copied().ok_or(Unusual)
     }
 
     /// A text without escapes: where it begins and ends.
-    fn plain_text(&mut self) -> Result<(usize, usize), Unusual> {
+    #[inline]
+    fn plain_text(&mut self) -> Step<(usize, usize)> {
         self.wanted(b'"')?;
         let start = self.at;
         if self.run()? != b'"' {
@@ -111,80 +131,73 @@ impl Pass<'_> {
     }
 
     /// A text of any kind.
-    fn text(&mut self, scratch: Option<&mut Vec<u8>>) -> Result<Span, Unusual> {
+    #[inline]
+    fn text(&mut self, header: &str, out: &mut String) -> Step<Span> {
         self.wanted(b'"')?;
         let start = self.at;
         match self.run()? {
             b'"' => {
                 self.at += 1;
-                Ok(Span { start: start as u32, end: (self.at - 1) as u32, in_scratch: false })
+                Ok(Span::new(start, self.at - 1))
             }
-            b'\\' => match scratch {
-                Some(scratch) => self.escaped(start, scratch),
-                None => self.escaped(start, &mut Discard),
-            },
+            b'\\' => self.escaped(start, header, out),
             _ => Err(Unusual),
         }
     }
 
     /// The rest of a text whose first backslash has been met.
-    fn escaped<S: Sink>(&mut self, start: usize, out: &mut S) -> Result<Span, Unusual> {
+    fn escaped(&mut self, start: usize, header: &str, out: &mut String) -> Step<Span> {
         let from = out.len();
         let mut plain_from = start;
         loop {
             let stop = self.run()?;
-            out.put(self.bytes.get(plain_from..self.at).unwrap_or(&[]));
+            out.push_str(header.get(plain_from..self.at).ok_or(Unusual)?);
             self.at += 1;
             match stop {
-                b'"' => {
-                    let place = |at: usize| u32::try_from(at).map_err(|_| Unusual);
-                    return Ok(Span { start: place(from)?, end: place(out.len())?, in_scratch: true });
-                }
-                b'\\' => self.escape(out)?,
+                b'"' => return Ok(Span::new(from, out.len()).in_scratch()),
+                b'\\' => out.push(self.escape()?),
                 _ => return Err(Unusual),
             }
             plain_from = self.at;
         }
     }
 
-    fn escape<S: Sink>(&mut self, out: &mut S) -> Result<(), Unusual> {
+    fn escape(&mut self) -> Step<char> {
         let byte = *self.bytes.get(self.at).ok_or(Unusual)?;
         self.at += 1;
-        let plain = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => return self.unicode(out),
+        Ok(match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode(),
             _ => return Err(Unusual),
-        };
-        out.put(&[plain]);
-        Ok(())
+        })
     }
 
-    fn unicode<S: Sink>(&mut self, out: &mut S) -> Result<(), Unusual> {
+    fn unicode(&mut self) -> Step<char> {
         let digits = self.bytes.get(self.at..self.at + 4).ok_or(Unusual)?;
         self.at += 4;
         // The separators of property strings, which is what escapes are mostly for.
-        if let [b'0', b'0', b'0', low @ (b'1' | b'2')] = digits {
-            out.put(&[low - b'0']);
-            return Ok(());
+        match digits {
+            b"0001" => return Ok('\u{1}'),
+            b"0002" => return Ok('\u{2}'),
+            _ => {}
         }
         let mut unit = 0;
         for digit in digits {
             unit = unit * 16 + char::from(*digit).to_digit(16).ok_or(Unusual)?;
         }
         // Halves of pairs are no characters; the general path joins them.
-        let character = char::from_u32(unit).ok_or(Unusual)?;
-        out.put(character.encode_utf8(&mut [0; 4]).as_bytes());
-        Ok(())
+        char::from_u32(unit).ok_or(Unusual)
     }
 
     /// A whole number as a token: where it begins and ends. Others than plain decimal ones are unusual, also
     /// leading zeros, which JSON forbids, and the negative zero, which is a float to it.
-    fn integer(&mut self) -> Result<(usize, usize), Unusual> {
+    #[inline]
+    fn integer(&mut self) -> Step<(usize, usize)> {
         self.blanks();
         let start = self.at;
         let minus = usize::from(self.bytes.get(start) == Some(&b'-'));
@@ -203,14 +216,14 @@ impl Pass<'_> {
         }
     }
 
-    fn whole(&mut self, place: &mut i32, bit: u8) -> Result<u8, Unusual> {
+    fn whole(&mut self, place: &mut i32) -> Step<()> {
         let (start, end) = self.integer()?;
         let value = number(self.bytes.get(start..end).unwrap_or(&[]))?;
         *place = i32::try_from(value).map_err(|_| Unusual)?;
-        Ok(bit)
+        Ok(())
     }
 
-    fn language(&mut self) -> Result<Language, Unusual> {
+    fn language(&mut self) -> Step<Language> {
         if self.peek()? != b'"' {
             let (start, end) = self.integer()?;
             let value = number(self.bytes.get(start..end).unwrap_or(&[]))?;
@@ -225,7 +238,7 @@ impl Pass<'_> {
         }
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), Unusual> {
+    fn word(&mut self, word: &[u8]) -> Step<()> {
         let end = self.at + word.len();
         if self.bytes.get(self.at..end) != Some(word) {
             return Err(Unusual);
@@ -234,71 +247,73 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A scalar: where its text stands, or nothing for null. Nested values are unusual.
-    fn scalar(&mut self, scratch: Option<&mut Vec<u8>>) -> Result<Option<Span>, Unusual> {
-        let span =
-            |(start, end): (usize, usize)| Span { start: start as u32, end: end as u32, in_scratch: false };
+    /// A scalar but a text: where it stands, or nothing for null. Nested values are unusual.
+    fn bare(&mut self) -> Step<Option<Span>> {
         let first = self.peek()?;
         let start = self.at;
         match first {
-            b'"' => self.text(scratch).map(Some),
-            b'-' | b'0'..=b'9' => self.integer().map(span).map(Some),
-            b't' => self.word(b"true").map(|()| Some(span((start, start + 4)))),
-            b'f' => self.word(b"false").map(|()| Some(span((start, start + 5)))),
+            b'-' | b'0'..=b'9' => self.integer().map(|(start, end)| Some(Span::new(start, end))),
+            b't' => self.word(b"true").map(|()| Some(Span::new(start, start + 4))),
+            b'f' => self.word(b"false").map(|()| Some(Span::new(start, start + 5))),
             b'n' => self.word(b"null").map(|()| None),
             _ => Err(Unusual),
         }
     }
 
-    fn skip(&mut self) -> Result<(), Unusual> {
-        self.scalar(None).map(|_| ())
+    /// An unknown key's value: judged, and forgotten.
+    fn skip(&mut self, header: &str) -> Step<()> {
+        match self.peek()? {
+            b'"' => self.text(header, &mut String::new()).map(|_| ()),
+            _ => self.bare().map(|_| ()),
+        }
     }
 
-    fn fields(&mut self, raw: &mut Raw, mut scratch: Option<&mut Vec<u8>>) -> Result<(), Unusual> {
+    fn fields(&mut self, header: &str, scratch: &mut Scratch) -> Step<()> {
+        self.entries(|pass, (start, end)| {
+            let value = match pass.peek()? {
+                b'"' => Some(pass.text(header, &mut scratch.text)?),
+                _ => pass.bare()?,
+            };
+            value.map_or(Ok(()), |value| scratch.note(Span::new(start, end), value))
+        })
+    }
+
+    fn step_over_fields(&mut self) -> Step<()> {
+        self.entries(|pass, _| pass.step_over())
+    }
+
+    fn step_over(&mut self) -> Step<()> {
+        if self.peek()? != b'"' {
+            return self.bare().map(|_| ());
+        }
+        self.at += 1;
+        loop {
+            match self.run()? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => return Err(Unusual),
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The entries of a map, without nesting; `value` reads what follows the colon.
+    fn entries(&mut self, mut value: impl FnMut(&mut Self, (usize, usize)) -> Step<()>) -> Step<()> {
         self.wanted(b'{')?;
         if self.peek()? == b'}' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            let (start, end) = self.plain_text()?;
+            let name = self.plain_text()?;
             self.wanted(b':')?;
-            let noted = scratch.is_some();
-            if let Some(value) = self.scalar(scratch.as_deref_mut())?
-                && noted
-            {
-                raw.note(Span { start: start as u32, end: end as u32, in_scratch: false }, value)?;
-            }
+            value(self, name)?;
             match self.next()? {
                 b',' => {}
                 b'}' => return Ok(()),
                 _ => return Err(Unusual),
             }
         }
-    }
-}
-
-/// Where unescaped text goes.
-trait Sink {
-    fn put(&mut self, bytes: &[u8]);
-    fn len(&self) -> usize;
-}
-
-impl Sink for Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-    fn len(&self) -> usize {
-        Vec::len(self)
-    }
-}
-
-/// For texts that nobody reads.
-struct Discard;
-
-impl Sink for Discard {
-    fn put(&mut self, _: &[u8]) {}
-    fn len(&self) -> usize {
-        0
     }
 }

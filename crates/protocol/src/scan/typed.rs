@@ -1,6 +1,6 @@
 //! Typed views of the hot requests, borrowed.
 
-use super::{Scanned, Unusual, number};
+use super::{Scanned, Span, Unusual, number};
 use crate::rpc::{
     Rpc,
     client::HeartBeat,
@@ -139,8 +139,6 @@ impl<'a> From<&'a UpdateOffsetRequest> for Commit<'a> {
     }
 }
 
-type Text<'a> = Option<&'a [u8]>;
-
 impl<'a> Scanned<'a> {
     /// The typed view; other codes are unusual, and so are missing and malformed fields.
     pub fn hot(&self) -> Result<Hot<'a>, Unusual> {
@@ -155,62 +153,116 @@ impl<'a> Scanned<'a> {
     }
 
     /// Sorts the fields into places by their names.
-    fn sorted<const N: usize>(&self, place_of: fn(&[u8]) -> usize) -> [Text<'a>; N] {
-        let mut sorted = [None; N];
-        for (name, value) in self.fields() {
-            if let Some(place) = sorted.get_mut(place_of(name)) {
-                *place = Some(value);
+    #[inline]
+    fn sorted<const N: usize>(&self, place_of: impl Fn(&[u8]) -> usize) -> Sorted<'_, 'a, N> {
+        let mut places = [None; N];
+        for (name, value) in &self.scratch.fields {
+            if let Some(place) = places.get_mut(place_of(self.bytes(*name))) {
+                *place = Some(*value);
             }
         }
-        sorted
+        Sorted { scanned: self, places }
     }
 
-    fn send(&self, place_of: fn(&[u8]) -> usize) -> Result<Send<'a>, Unusual> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m] = self.sorted::<13>(place_of);
+    fn send(&self, place_of: impl Fn(&[u8]) -> usize) -> Result<Send<'a>, Unusual> {
+        let fields = self.sorted::<13>(place_of);
         Ok(Send {
-            producer_group: text(a)?,
-            topic: text(b)?,
-            default_topic: text(c)?,
-            default_topic_queue_nums: small(d)?,
-            queue_id: small(e)?,
-            sys_flag: small(f)?,
-            born_timestamp: large(g)?,
-            flag: small(h)?,
-            properties: i.map(|i| text(Some(i))).transpose()?,
-            reconsume_times: optional(j).map(small).transpose()?,
-            unit_mode: k.map(truth),
-            max_reconsume_times: optional(l).map(small).transpose()?,
-            batch: m.map(truth),
+            producer_group: fields.text(0)?,
+            topic: fields.text(1)?,
+            default_topic: fields.text(2)?,
+            default_topic_queue_nums: fields.small(3)?,
+            queue_id: fields.small(4)?,
+            sys_flag: fields.small(5)?,
+            born_timestamp: fields.large(6)?,
+            flag: fields.small(7)?,
+            properties: fields.optional_text(8)?,
+            reconsume_times: fields.optional_small(9)?,
+            unit_mode: fields.truth(10),
+            max_reconsume_times: fields.optional_small(11)?,
+            batch: fields.truth(12),
         })
     }
 
     fn pull(&self) -> Result<Pull<'a>, Unusual> {
-        let [group, topic, queue, offset, nums, flag, commit, suspend, expression, version, kind, bytes] =
-            self.sorted::<12>(pull_name);
+        let fields = self.sorted::<12>(pull_name);
         Ok(Pull {
-            consumer_group: text(group)?,
-            topic: text(topic)?,
-            queue_id: small(queue)?,
-            queue_offset: large(offset)?,
-            max_msg_nums: small(nums)?,
-            sys_flag: small(flag)?,
-            commit_offset: optional(commit).map(large).transpose()?,
-            suspend_timeout_millis: optional(suspend).map(large).transpose()?,
-            subscription: expression.map(|text_| text(Some(text_))).transpose()?,
-            sub_version: optional(version).map(large).transpose()?,
-            expression_type: kind.map(|text_| text(Some(text_))).transpose()?,
-            max_msg_bytes: optional(bytes).map(small).transpose()?,
+            consumer_group: fields.text(0)?,
+            topic: fields.text(1)?,
+            queue_id: fields.small(2)?,
+            queue_offset: fields.large(3)?,
+            max_msg_nums: fields.small(4)?,
+            sys_flag: fields.small(5)?,
+            commit_offset: fields.optional_large(6)?,
+            suspend_timeout_millis: fields.optional_large(7)?,
+            subscription: fields.optional_text(8)?,
+            sub_version: fields.optional_large(9)?,
+            expression_type: fields.optional_text(10)?,
+            max_msg_bytes: fields.optional_small(11)?,
         })
     }
 
     fn commit(&self) -> Result<Commit<'a>, Unusual> {
-        let [group, topic, queue, offset] = self.sorted::<4>(commit_name);
+        let fields = self.sorted::<4>(commit_name);
         Ok(Commit {
-            consumer_group: text(group)?,
-            topic: text(topic)?,
-            queue_id: small(queue)?,
-            commit_offset: large(offset)?,
+            consumer_group: fields.text(0)?,
+            topic: fields.text(1)?,
+            queue_id: fields.small(2)?,
+            commit_offset: fields.large(3)?,
         })
+    }
+}
+
+/// Fields in the places that a request gives them.
+struct Sorted<'s, 'a, const N: usize> {
+    scanned: &'s Scanned<'a>,
+    places: [Option<Span>; N],
+}
+
+impl<'a, const N: usize> Sorted<'_, 'a, N> {
+    #[inline]
+    fn place(&self, place: usize) -> Option<Span> {
+        self.places.get(place).copied().flatten()
+    }
+
+    #[inline]
+    fn text(&self, place: usize) -> Result<&'a str, Unusual> {
+        self.scanned.text(self.place(place).ok_or(Unusual)?).ok_or(Unusual)
+    }
+
+    #[inline]
+    fn large(&self, place: usize) -> Result<i64, Unusual> {
+        number(self.scanned.bytes(self.place(place).ok_or(Unusual)?))
+    }
+
+    #[inline]
+    fn small(&self, place: usize) -> Result<i32, Unusual> {
+        i32::try_from(self.large(place)?).map_err(|_| Unusual)
+    }
+
+    #[inline]
+    fn optional_text(&self, place: usize) -> Result<Option<&'a str>, Unusual> {
+        self.place(place).map(|_| self.text(place)).transpose()
+    }
+
+    /// An optional number that is an empty text is absent.
+    #[inline]
+    fn is_given(&self, place: usize) -> bool {
+        self.place(place).is_some_and(|span| !span.is_empty())
+    }
+
+    #[inline]
+    fn optional_large(&self, place: usize) -> Result<Option<i64>, Unusual> {
+        self.is_given(place).then(|| self.large(place)).transpose()
+    }
+
+    #[inline]
+    fn optional_small(&self, place: usize) -> Result<Option<i32>, Unusual> {
+        self.is_given(place).then(|| self.small(place)).transpose()
+    }
+
+    #[inline]
+    fn truth(&self, place: usize) -> Option<bool> {
+        self.place(place).map(|span| self.scanned.bytes(span).eq_ignore_ascii_case(b"true"))
     }
 }
 
@@ -269,25 +321,4 @@ fn commit_name(name: &[u8]) -> usize {
         b"commitOffset" => 3,
         _ => ELSE,
     }
-}
-
-fn text(value: Text<'_>) -> Result<&str, Unusual> {
-    std::str::from_utf8(value.ok_or(Unusual)?).map_err(|_| Unusual)
-}
-
-fn large(value: Text<'_>) -> Result<i64, Unusual> {
-    number(value.ok_or(Unusual)?)
-}
-
-fn small(value: Text<'_>) -> Result<i32, Unusual> {
-    i32::try_from(large(value)?).map_err(|_| Unusual)
-}
-
-/// An optional number that is an empty text is absent. The shape lets `map` pass it on.
-fn optional(value: Text<'_>) -> Option<Text<'_>> {
-    value.filter(|text| !text.is_empty()).map(Some)
-}
-
-fn truth(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"true")
 }
