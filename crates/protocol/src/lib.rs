@@ -18,6 +18,10 @@ pub mod batch;
 pub mod body;
 pub mod code;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+#[cfg(test)]
+mod golden;
 pub mod hash;
 pub mod header;
 pub mod ids;

@@ -144,6 +144,9 @@ macro_rules! rpcs {
 }
 
 #[cfg(test)]
+mod page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,71 +1,16 @@
 //! The scanner against the general path: they never disagree, and neither panics.
 
 use super::{answer::*, typed::*, *};
+use crate::fuzzing::agree;
 use crate::{
     frame::{FRAME_BYTES_MAX, Split, split},
     header::{Ext, Fields, Header},
     rpc::{
-        consume::{PullReply, PullRequest},
-        offset::UpdateOffsetRequest,
+        consume::PullReply,
         produce::{SendReply, SendRequest, SendRequestV2},
     },
 };
 use proptest::prelude::*;
-
-/// What the general path says of a hot request.
-fn general(header: &Header) -> Option<Result<General, crate::header::FieldError>> {
-    Some(match header.code {
-        310 | 320 => header.fields::<SendRequestV2>().map(|v2| General::Send(v2.into())),
-        10 => header.fields::<SendRequest>().map(General::Send),
-        11 | 361 => header.fields::<PullRequest>().map(General::Pull),
-        15 => header.fields::<UpdateOffsetRequest>().map(General::Commit),
-        34 => Ok(General::Heartbeat),
-        _ => return None,
-    })
-}
-
-enum General {
-    Send(SendRequest),
-    Pull(PullRequest),
-    Commit(UpdateOffsetRequest),
-    Heartbeat,
-}
-
-impl General {
-    fn borrowed(&self) -> Hot<'_> {
-        match self {
-            General::Send(send) => Hot::Send(send.into()),
-            General::Pull(pull) => Hot::Pull(pull.into()),
-            General::Commit(commit) => Hot::Commit(commit.into()),
-            General::Heartbeat => Hot::Heartbeat,
-        }
-    }
-}
-
-/// Holds both paths against each other; says whether the scanner had an opinion.
-pub(crate) fn agree(codec: Codec, bytes: &[u8]) -> bool {
-    let general_header = Header::decode(codec, bytes);
-    // What was not peeked at may be broken.
-    if let (Ok(peek), Ok(header)) = (peek(codec, bytes), &general_header) {
-        assert_eq!((peek.code, peek.opaque, peek.flag), (header.code, header.opaque, header.flag));
-    }
-    let mut scratch = Scratch::default();
-    let Ok(scanned) = scan(codec, bytes, &mut scratch) else { return false };
-    let header = general_header.unwrap_or_else(|why| panic!("scanned what cannot be read: {why}"));
-    assert_eq!(
-        (scanned.code(), scanned.opaque(), scanned.flag(), scanned.version(), scanned.language()),
-        (header.code, header.opaque, header.flag, header.version, header.language)
-    );
-    for (name, _) in scanned.fields() {
-        let name = std::str::from_utf8(name).unwrap();
-        assert_eq!(scanned.get(name), header.get(name), "{name}");
-    }
-    let Ok(hot) = scanned.hot() else { return false };
-    let general = general(&header).unwrap_or_else(|| panic!("{} is not hot", header.code));
-    let general = general.unwrap_or_else(|why| panic!("typed what cannot be typed: {why}"));
-    assert_eq!(hot, general.borrowed());
-    true
-}
 
 fn frame_header(header: &Header, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();

@@ -1,0 +1,296 @@
+//! What the fuzz targets do with bytes, in one place: `fuzz/fuzz_targets` runs these for hours, the smoke test
+//! below for a second on the golden frames and mutations of them.
+//!
+//! Each function takes any bytes and panics if a promise is broken: no reader panics, what is read survives
+//! writing and reading again, and the scanner never disagrees with the general path.
+
+use crate::{
+    batch,
+    body::{self, HeartbeatData, RegisterBrokerBody, fastjson},
+    frame::{self, Codec, FRAME_BYTES_MAX, Split},
+    header::Header,
+    properties, record,
+    rpc::{
+        consume::PullRequest,
+        offset::UpdateOffsetRequest,
+        produce::{SendRequest, SendRequestV2},
+    },
+    scan::{self, Hot, Scratch},
+};
+use std::collections::BTreeMap;
+
+/// Takes any bytes, and panics if a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("frame_split", frame_split),
+    ("header_json", header_json),
+    ("header_binary", header_binary),
+    ("scanner", scanner),
+    ("record", records),
+    ("batch", batches),
+    ("properties", property_string),
+    ("fastjson", lenient_json),
+    ("heartbeat", heartbeat),
+    ("register", register),
+];
+
+/// Splitting frames: takes what it says it takes, and asks for more than there is.
+pub fn frame_split(mut bytes: &[u8]) {
+    loop {
+        match frame::split(bytes, FRAME_BYTES_MAX) {
+            Ok(Split::Whole(found, taken)) => {
+                assert_eq!(taken, frame::PREFIX_BYTES + found.header.len() + found.body.len());
+                bytes = &bytes[taken..];
+            }
+            Ok(Split::Partial(need)) => {
+                assert!(need > bytes.len() && need <= FRAME_BYTES_MAX);
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn header(codec: Codec, bytes: &[u8]) {
+    let Ok(header) = Header::decode(codec, bytes) else { return };
+    let mut out = Vec::new();
+    header.write_frame(codec, b"", &mut out);
+    let again = match frame::split(&out, usize::MAX) {
+        Ok(Split::Whole(found, _)) => Header::decode(codec, found.header),
+        // Escaping can make a header too long for a frame.
+        Err(_) => return,
+        Ok(Split::Partial(_)) => panic!("a frame was written that is not whole"),
+    };
+    assert_eq!(again.as_ref(), Ok(&header));
+}
+
+/// JSON headers survive writing.
+pub fn header_json(bytes: &[u8]) {
+    header(Codec::Json, bytes);
+}
+
+/// Binary headers survive writing.
+pub fn header_binary(bytes: &[u8]) {
+    header(Codec::Binary, bytes);
+}
+
+/// The scanner equals the general path; the first byte chooses the codec.
+pub fn scanner(bytes: &[u8]) {
+    match bytes.split_first() {
+        Some((0, rest)) => drop(agree(Codec::Binary, rest)),
+        Some((_, rest)) => drop(agree(Codec::Json, rest)),
+        None => {}
+    }
+}
+
+/// What the general path says of a hot request.
+enum General {
+    Send(SendRequest),
+    Pull(PullRequest),
+    Commit(UpdateOffsetRequest),
+    Heartbeat,
+}
+
+impl General {
+    fn read(header: &Header) -> Self {
+        let read = match header.code {
+            310 | 320 => header.fields::<SendRequestV2>().map(|v2| General::Send(v2.into())),
+            10 => header.fields().map(General::Send),
+            11 | 361 => header.fields().map(General::Pull),
+            15 => header.fields().map(General::Commit),
+            34 => Ok(General::Heartbeat),
+            other => panic!("{other} is not hot"),
+        };
+        read.unwrap_or_else(|why| panic!("typed what cannot be typed: {why}"))
+    }
+
+    fn borrowed(&self) -> Hot<'_> {
+        match self {
+            General::Send(send) => Hot::Send(send.into()),
+            General::Pull(pull) => Hot::Pull(pull.into()),
+            General::Commit(commit) => Hot::Commit(commit.into()),
+            General::Heartbeat => Hot::Heartbeat,
+        }
+    }
+}
+
+/// Holds the scanner against the general path; says whether the scanner had an opinion.
+pub fn agree(codec: Codec, bytes: &[u8]) -> bool {
+    let general = Header::decode(codec, bytes);
+    // What was not peeked at may be broken.
+    if let (Ok(peek), Ok(header)) = (scan::peek(codec, bytes), &general) {
+        assert_eq!((peek.code, peek.opaque, peek.flag), (header.code, header.opaque, header.flag));
+    }
+    let mut scratch = Scratch::default();
+    let Ok(scanned) = scan::scan(codec, bytes, &mut scratch) else { return false };
+    let header = general.unwrap_or_else(|why| panic!("scanned what cannot be read: {why}"));
+    assert_eq!(
+        (scanned.code(), scanned.opaque(), scanned.flag(), scanned.version(), scanned.language()),
+        (header.code, header.opaque, header.flag, header.version, header.language)
+    );
+    for (name, _) in scanned.fields() {
+        let name = std::str::from_utf8(name).expect("names were checked");
+        assert_eq!(scanned.get(name), header.get(name), "{name}");
+    }
+    let Ok(hot) = scanned.hot() else { return false };
+    assert_eq!(hot, General::read(&header).borrowed());
+    true
+}
+
+/// Records end, and each that is read is written alike.
+pub fn records(bytes: &[u8]) {
+    let mut at = 0;
+    for found in record::parse_all(bytes) {
+        let Ok(found) = found else { return };
+        let draft = record::Draft {
+            topic: found.topic,
+            queue_id: crate::QueueId(found.queue_id as u32),
+            flag: found.flag,
+            sys_flag: found.sys_flag,
+            born_ms: found.born_ms,
+            born_host: found.born_host,
+            store_host: found.store_host,
+            reconsume_times: found.reconsume_times,
+            prepared_offset: found.prepared_offset,
+            body: found.body,
+            properties: found.properties,
+        };
+        let size = found.size as usize;
+        // Longer topics than names may have are read, not written; and a short one in the wide form is
+        // written in the narrow one.
+        if found.topic.len() <= 255 && draft.form() == found.form && found.crc_matches() {
+            let mut out = Vec::new();
+            let (queue_offset, log_offset) = (found.queue_offset as u64, found.physical_offset as u64);
+            draft.encode(
+                crate::QueueOffset(queue_offset),
+                crate::LogOffset(log_offset),
+                found.store_ms,
+                &mut out,
+            );
+            assert_eq!(out, &bytes[at..at + size]);
+        }
+        at += size;
+    }
+    assert_eq!(at, bytes.len());
+}
+
+/// A batch ends, and what is read is written alike but for the two ignored fields.
+pub fn batches(bytes: &[u8]) {
+    let items: Vec<_> = batch::iter(bytes).collect();
+    assert!(items.len() <= bytes.len() / batch::FIXED_BYTES + 1);
+    let Ok(items) = items.into_iter().collect::<Result<Vec<_>, _>>() else { return };
+    let mut out = Vec::new();
+    items.iter().for_each(|item| batch::push(&mut out, item));
+    assert_eq!(out.len(), bytes.len());
+    assert_eq!(batch::iter(&out).collect::<Result<Vec<_>, _>>(), Ok(items));
+}
+
+/// The scan, the reader and the stripper say the same.
+pub fn property_string(bytes: &[u8]) {
+    let entries: Vec<_> = properties::iter(bytes).map(|entry| (entry.name, entry.value)).collect();
+    let last: BTreeMap<&[u8], &[u8]> = entries.iter().copied().collect();
+    let found = properties::Scan::new(bytes);
+    for (name, value) in
+        [("TAGS", found.tags), ("KEYS", found.keys), ("WAIT", found.wait), ("DELAY", found.delay)]
+    {
+        assert_eq!(value, last.get(name.as_bytes()).copied());
+        assert_eq!(value, properties::get(bytes, name));
+    }
+    let _ = (found.delay_level(), found.tag_code(), found.index_keys().count());
+    let mut stripped = Vec::new();
+    properties::strip(bytes, &[properties::WAIT], &mut stripped);
+    let left: Vec<_> = properties::iter(&stripped).map(|entry| (entry.name, entry.value)).collect();
+    assert_eq!(left, entries.into_iter().filter(|(name, _)| *name != b"WAIT").collect::<Vec<_>>());
+    properties::append(&mut stripped, 0, properties::CLUSTER, b"c");
+    assert_eq!(properties::get(&stripped, properties::CLUSTER), Some(&b"c"[..]));
+}
+
+/// The lenient reader ends; where a standard reader of the same text succeeds, so does it.
+pub fn lenient_json(bytes: &[u8]) {
+    let limits = fastjson::Limits { bytes: 1 << 20, values: 1 << 16, depth: 32 };
+    let found = fastjson::parse(bytes, limits);
+    if let Ok(standard) = serde_json::from_slice::<BTreeMap<String, i64>>(bytes) {
+        assert!(found.is_ok(), "{found:?}");
+        assert_eq!(body::decode(bytes), Ok(standard));
+    }
+}
+
+/// A heartbeat that is read survives writing.
+pub fn heartbeat(bytes: &[u8]) {
+    let Ok(found) = body::decode::<HeartbeatData>(bytes) else { return };
+    assert_eq!(body::decode(&body::encode(&found)), Ok(found));
+}
+
+/// A registration that is read survives writing; the first byte chooses the form.
+pub fn register(bytes: &[u8]) {
+    let Some((form, rest)) = bytes.split_first() else { return };
+    let found = match form {
+        0 => RegisterBrokerBody::parse(rest),
+        1 => RegisterBrokerBody::read(rest, true),
+        _ => RegisterBrokerBody::read(rest, false),
+    };
+    let Ok(found) = found else { return };
+    assert_eq!(RegisterBrokerBody::read(&body::encode(&found), false), Ok(found));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use proptest::{prelude::*, sample::Index};
+
+    /// Inputs a target can do something with, made of the golden frames.
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let with = |first: u8, bytes: &[u8]| [&[first], bytes].concat();
+        let mut seeds = Vec::new();
+        for (_, bytes) in golden::frames() {
+            let Ok(Split::Whole(found, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else {
+                panic!("no frame")
+            };
+            let codec = u8::from(found.codec == Codec::Json);
+            match target {
+                "frame_split" => seeds.push(bytes.clone()),
+                "header_json" | "header_binary" => seeds.push(found.header.to_vec()),
+                "scanner" => seeds.push(with(codec, found.header)),
+                "register" => seeds.extend((0..3).map(|form| with(form, found.body))),
+                _ => seeds.push(found.body.to_vec()),
+            }
+        }
+        seeds
+    }
+
+    /// Every target on every seed, and on mutations of them: a bounded run of what fuzzing does.
+    #[test]
+    fn every_target_keeps_its_promises_for_a_while() {
+        let mutation = || (any::<Index>(), any::<Index>(), any::<u8>(), 0..6_u8);
+        for (name, target) in TARGETS {
+            let seeds = seeds(name);
+            seeds.iter().for_each(|seed| target(seed));
+            let strategy = (any::<Index>(), proptest::collection::vec(mutation(), 1..5));
+            let config =
+                ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+            let run = proptest::test_runner::TestRunner::new(config).run(&strategy, |(seed, mutations)| {
+                let mut bytes = seeds[seed.index(seeds.len())].clone();
+                for (at, other, byte, what) in mutations {
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    let (at, other) = (at.index(bytes.len()), other.index(bytes.len()));
+                    match what {
+                        0 => bytes[at] = byte,
+                        1 => bytes.insert(at, byte),
+                        2 => drop(bytes.remove(at)),
+                        3 => bytes.swap(at, other),
+                        4 => bytes[at] ^= 1 << (byte % 8),
+                        _ => bytes.truncate(at),
+                    }
+                }
+                target(&bytes);
+                Ok(())
+            });
+            run.unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
+    }
+}
