@@ -104,6 +104,7 @@ final class Pulling {
         String topic = Topics.make(ctx, 1);
         DefaultMQProducer producer = ctx.producer();
         producer.send(Ctx.message(topic, null, null, "first"));
+        Sending.awaitStored(ctx, topic, 1);
         DefaultMQPullConsumer pull = ctx.pull();
         MessageQueue queue = only(ctx, pull, topic);
         Inbox inbox = new Inbox();
