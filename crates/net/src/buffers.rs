@@ -9,6 +9,9 @@ use kerolox_protocol::frame::{Frame, FrameError, Split, split};
 const KEPT_BYTES_MAX: usize = 2048;
 /// Sent bytes that may stand before unsent ones before they are moved out of the way.
 const SENT_BYTES_MAX: usize = 256 * 1024;
+/// Largest spare buffer, and how many are kept: together they bound what a quiet server holds.
+const SPARE_BYTES_MAX: usize = 512 * 1024;
+const SPARES_MAX: usize = 8;
 
 /// Cuts what is read into frames, keeping the start of an unfinished one.
 #[derive(Debug, Default)]
@@ -104,11 +107,38 @@ impl Outbound {
         self.sent += n;
         if self.is_empty() {
             self.sent = 0;
-            release(&mut self.bytes);
+            self.bytes.clear();
         } else if self.sent >= SENT_BYTES_MAX && self.sent >= self.len() {
             // Moves at most as many bytes as were sent since the last time, so the cost stays linear.
             self.bytes.drain(..self.sent);
             self.sent = 0;
+        }
+    }
+}
+
+/// Large buffers between two uses: the connections of a group take them and give them back at its end, so that
+/// memory for answers is neither asked for again and again nor kept by idle connections.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Lends memory to a buffer that has none.
+    pub fn lend(&mut self, to: &mut Outbound) {
+        if to.bytes.capacity() == 0
+            && let Some(spare) = self.0.pop()
+        {
+            to.bytes = spare;
+        }
+    }
+
+    /// Takes the memory of an empty buffer, unless it is small enough to stay.
+    pub fn take_back(&mut self, from: &mut Outbound) {
+        if !from.is_empty() || from.bytes.capacity() <= KEPT_BYTES_MAX {
+            return;
+        }
+        let bytes = std::mem::take(&mut from.bytes);
+        if bytes.capacity() <= SPARE_BYTES_MAX && self.0.len() < SPARES_MAX {
+            self.0.push(bytes);
         }
     }
 }
@@ -198,6 +228,39 @@ mod tests {
         let rest = outbound.len();
         outbound.took(rest);
         assert_eq!(seen, all);
-        assert_eq!((outbound.len(), outbound.bytes.capacity()), (0, 0));
+        assert_eq!(outbound.len(), 0);
+    }
+
+    #[test]
+    fn an_idle_connection_keeps_little_and_spares_are_few() {
+        let mut spares = Spares::default();
+        let used = |bytes: usize| {
+            let mut outbound = Outbound::default();
+            outbound.tail().extend_from_slice(&vec![0; bytes]);
+            outbound.took(bytes);
+            outbound
+        };
+        let [mut small, mut large, mut huge] = [used(100), used(100_000), used(SPARE_BYTES_MAX + 1)];
+        for outbound in [&mut small, &mut large, &mut huge] {
+            spares.take_back(outbound);
+        }
+        assert!(small.bytes.capacity() >= 100, "a small buffer stays where it is");
+        assert_eq!((large.bytes.capacity(), huge.bytes.capacity(), spares.0.len()), (0, 0, 1));
+        let mut next = Outbound::default();
+        spares.lend(&mut next);
+        assert!(next.bytes.capacity() >= 100_000 && spares.0.is_empty());
+        for _ in 0..100 {
+            spares.take_back(&mut used(100_000));
+        }
+        assert_eq!(spares.0.len(), SPARES_MAX);
+    }
+
+    #[test]
+    fn unsent_bytes_are_never_lent_away() {
+        let (mut spares, mut outbound) = (Spares::default(), Outbound::default());
+        outbound.tail().extend_from_slice(&[1; 10_000]);
+        outbound.took(9_999);
+        spares.take_back(&mut outbound);
+        assert_eq!((outbound.unsent(), spares.0.len()), (&[1][..], 0));
     }
 }

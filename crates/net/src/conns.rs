@@ -39,6 +39,9 @@ pub(crate) struct Conn {
     pub(crate) counted_unsent: usize,
 }
 
+// An idle connection costs this and at most two small buffers.
+const _: () = assert!(size_of::<Conn>() <= 512);
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Conns {

@@ -20,6 +20,7 @@ mod deliver;
 
 use crate::{
     ConnId, LinkEvent, Listeners, Now, Options, Outbox, Service,
+    buffers::Spares,
     clock::Clock,
     conns::{Conn, Conns},
     limits::{Admission, Limits, LogLimit, Verdict},
@@ -27,7 +28,7 @@ use crate::{
     mailbox::Mailbox,
     server::Message,
     transport::{Read, is_client_hello},
-    workers::Workers,
+    workers::{AbortOnPanic, Workers},
 };
 use kerolox_protocol::Millis;
 use rustix::{
@@ -89,6 +90,7 @@ pub(crate) struct Driver<S: Service, C: Clock> {
     links: Links,
     outbox: Outbox<S::Job>,
     read_buffer: Vec<u8>,
+    spares: Spares,
     dirty: Vec<ConnId>,
     lost: Vec<Lost>,
     totals: Totals,
@@ -134,6 +136,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
             links: Links::default(),
             outbox: Outbox::default(),
             read_buffer: vec![0; options.read_bytes.max(4096)],
+            spares: Spares::default(),
             dirty: Vec::new(),
             lost: Vec::new(),
             totals: Totals::default(),
@@ -149,6 +152,8 @@ impl<S: Service, C: Clock> Driver<S, C> {
 
     /// Serves until stopped.
     pub(crate) fn run(mut self) -> io::Result<S> {
+        // Stands inside: the process ends before the broken service or its sockets are dropped.
+        let _abort = AbortOnPanic("the server loop");
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
         loop {
             events.clear();

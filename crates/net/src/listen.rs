@@ -9,6 +9,7 @@ use rustix::{
         AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
         sockopt,
     },
+    process::{Resource, getrlimit, setrlimit},
 };
 use std::{fmt, io, net::SocketAddr};
 
@@ -97,6 +98,16 @@ impl Listeners {
     }
 }
 
+/// Raises the process's limit of open files to what the system allows, as many connections need; returns the
+/// limit now. Call it once at start.
+pub fn raise_open_files() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused stays as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 fn listen_on(addr: SocketAddr, options: &SocketOptions) -> io::Result<Listener> {
     let fd = stream_socket(addr)?;
     // A restarted server must not wait for the old one's last connections to be forgotten.
@@ -129,6 +140,12 @@ pub(crate) fn socket_addr(addr: SocketAddrAny) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_becomes_the_largest_allowed() {
+        let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        assert_eq!(raise_open_files(), allowed);
+    }
 
     #[test]
     fn a_busy_port_is_named_with_its_way_out() {

@@ -4,7 +4,7 @@
 
 use crate::{
     ConnId, Job, Listeners, Now, Outbox, Service, clock::Clock, driver::Driver, limits::Limits,
-    mailbox::Mailbox, workers::AbortOnPanic,
+    mailbox::Mailbox,
 };
 use std::{
     fmt, io,
@@ -75,7 +75,6 @@ impl<S: Service, C: Clock> Server<S, C> {
     /// An error is the event queue's and means that the process cannot go on serving. A panic of the service
     /// aborts the process.
     pub fn run(self) -> io::Result<S> {
-        let _abort = AbortOnPanic("the server loop");
         let result = self.driver.run();
         // Whoever still waits for an answer learns that there will be none.
         self.handle.mailbox.close();

@@ -147,6 +147,9 @@ pub enum Part {
     Close(&'static str),
 }
 
+/// Largest buffer that an outbox keeps for the next group.
+const RECYCLED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Parts for connections, in order.
 pub type Parts = Vec<(ConnId, Part)>;
 /// Whole frames for the links to addresses.
@@ -221,6 +224,10 @@ impl<J> Outbox<J> {
     pub fn recycle(&mut self, mut buffer: Vec<u8>, mut parts: Parts) {
         buffer.clear();
         parts.clear();
+        // One large group must not hold its memory for ever.
+        if buffer.capacity() > RECYCLED_BYTES_MAX {
+            buffer = Vec::new();
+        }
         if self.buffer.is_empty() && self.parts.is_empty() {
             self.buffer = buffer;
             self.parts = parts;

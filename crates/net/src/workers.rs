@@ -18,8 +18,10 @@ pub(crate) struct AbortOnPanic(pub(crate) &'static str);
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            tracing::error!(thread = self.0, "a server thread panicked, the process ends");
-            eprintln!("{} panicked: the process ends rather than go on with a broken invariant", self.0);
+            let text =
+                format!("{} panicked, the process ends rather than go on with a broken invariant\n", self.0);
+            // One write, so that it is one line among those of other threads; nobody is left to hear of a failure.
+            let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
             std::process::abort();
         }
     }

@@ -28,7 +28,7 @@ struct Cell {
     foreign_cores: f64,
 }
 
-/// Runs everything and prints the table.
+/// Runs everything and prints the table, growing from round to round.
 pub fn run(rounds: u64, time: Duration, models: &[&str]) -> io::Result<()> {
     let mut cells: Vec<Vec<Vec<Cell>>> = vec![vec![Vec::new(); models.len()]; SHAPES.len()];
     for round in 0..rounds {
@@ -44,13 +44,19 @@ pub fn run(rounds: u64, time: Duration, models: &[&str]) -> io::Result<()> {
                 row[at].push(cell);
             }
         }
+        // After every round, so that a run that is ended early has told what it knows.
+        print(&cells, models);
     }
+    Ok(())
+}
+
+fn print(cells: &[Vec<Vec<Cell>>], models: &[&str]) {
     println!(
         "| shape | model | answers/s, median (min-max) | ratio to {} | p50 us | p99 us | server cpu-s/M | server cores | foreign cores |",
         models[0]
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for (shape, row) in SHAPES.iter().zip(&cells) {
+    for (shape, row) in SHAPES.iter().zip(cells) {
         let first = median(&row[0], |cell| cell.run.rate);
         for (model, cells) in models.iter().zip(row) {
             let of = |value: fn(&Cell) -> f64| median(cells, value);
@@ -70,7 +76,6 @@ pub fn run(rounds: u64, time: Duration, models: &[&str]) -> io::Result<()> {
             );
         }
     }
-    Ok(())
 }
 
 fn median(cells: &[Cell], value: fn(&Cell) -> f64) -> f64 {

@@ -35,7 +35,10 @@ impl<S: Service, C: Clock> Driver<S, C> {
             let local_port = listener.addr.port();
             match acceptfrom_with(&listener.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, addr)) => {
-                    if let Some(addr) = addr.and_then(socket_addr) {
+                    if let Some(mut addr) = addr.and_then(socket_addr) {
+                        // An IPv4 peer of a socket that listens on IPv6 too is told as what it is, so that
+                        // limits and permissions by network mean the same on both.
+                        addr.set_ip(addr.ip().to_canonical());
                         self.admit(now, socket, addr, local_port);
                     }
                 }

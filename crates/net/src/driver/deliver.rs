@@ -55,6 +55,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
     fn put(&mut self, now: Now, id: ConnId, part: Part, buffer: &[u8]) {
         // A connection may have gone since its request came.
         let Some(conn) = self.conns.get_mut(id) else { return };
+        self.spares.lend(&mut conn.outbound);
         match part {
             Part::Bytes(from, to) => {
                 conn.outbound.tail().extend_from_slice(buffer.get(from..to).unwrap_or_default());
@@ -105,6 +106,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         self.write(now, id);
         self.settle_unsent(now, id);
         let Some(conn) = self.conns.get_mut(id) else { return };
+        self.spares.take_back(&mut conn.outbound);
         if let Some(why) = conn.closing
             && conn.outbound.is_empty()
             && conn.cold_reads == 0

@@ -180,3 +180,39 @@ fn a_timer_fires_and_only_once() {
     world.handle().ask(|_, _, _| ()).unwrap();
     assert_eq!(world.next(), Seen::Timer(20));
 }
+
+/// Set for the process that is to end.
+const PANICS: &str = "KEROLOX_TEST_SERVICE_PANICS";
+
+#[test]
+fn a_panic_of_the_service_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+    if std::env::var_os(PANICS).is_some() {
+        let world = start(Limits::default());
+        let mut client = world.client();
+        client.send("an order nobody knows", "");
+        let end = world.running.join();
+        unreachable!("the process lives on: {:?}", end.map(|_| ()));
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "serving::a_panic_of_the_service_ends_the_process", "--nocapture"])
+        .env(PANICS, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(6), "aborted, not ended: {text}");
+    assert!(text.contains("unknown order") && text.contains("the server loop panicked"), "{text}");
+}
+
+#[test]
+fn a_server_on_ipv6_tells_ipv4_peers_as_such() {
+    use kerolox_net::{Listeners, SocketOptions};
+    let any = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+    // A machine without IPv6 has nothing to be told apart.
+    let Ok(listeners) = Listeners::bind(&[any], &SocketOptions::default()) else { return };
+    let port = listeners.addrs()[0].port();
+    let world = crate::support::start_on(listeners, Limits::default(), kerolox_net::System::new());
+    let mut client = crate::support::Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    assert_eq!(client.ask("peer", ""), client.socket.local_addr().unwrap().to_string());
+    drop(world);
+}

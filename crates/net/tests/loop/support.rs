@@ -123,6 +123,7 @@ impl Service for Orders {
         match frame.header {
             b"echo" => self.echoes.push((conn, framed(frame.header, frame.body))),
             b"port" => out.send(conn, |b| b.extend(framed(b"port", peer.local_port.to_string().as_bytes()))),
+            b"peer" => out.send(conn, |b| b.extend(framed(b"peer", peer.addr.to_string().as_bytes()))),
             b"big" => {
                 let bytes = text().parse().unwrap();
                 out.send(conn, |b| b.extend(framed(b"big", &vec![1; bytes])));
@@ -229,7 +230,10 @@ pub fn start(limits: Limits) -> World {
 
 pub fn start_with(limits: Limits, clock: impl Clock) -> World {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listeners = Listeners::bind(&[any, any], &SocketOptions::default()).unwrap();
+    start_on(Listeners::bind(&[any, any], &SocketOptions::default()).unwrap(), limits, clock)
+}
+
+pub fn start_on(listeners: Listeners, limits: Limits, clock: impl Clock) -> World {
     let addrs = listeners.addrs();
     let (seen_in, seen) = channel();
     let (gate, gate_out) = channel();
