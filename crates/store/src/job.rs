@@ -3,16 +3,23 @@
 //! A job owns all it needs and can run on any thread. It decides nothing: its outcome goes back to
 //! [`crate::Store::done`].
 
+mod clean;
+
+pub(crate) use clean::{Clean, Cleaned, One};
+
 use crate::{
-    disk::Disk,
+    checkpoint::{self, Checkpoint, Progress},
+    disk::{Disk, Paths, Space},
+    ends::Ends,
     log::{Segment, Unflushed},
     queue::{
         QueueWrite,
         files::{Files, Touched},
     },
+    smallfile::{self, Backup, Digest},
 };
-use kerolox_protocol::LogOffset;
-use std::{io, path::PathBuf, sync::Arc};
+use kerolox_protocol::{LogOffset, Millis, record};
+use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 /// Work that may block on the disk; to be run away from whoever owns the store.
 #[derive(Debug)]
@@ -26,14 +33,32 @@ pub struct StoreDone(pub(crate) Outcome);
 pub(crate) enum Work {
     Flush { disk: Arc<dyn Disk>, what: Unflushed },
     Behind(Behind),
+    Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64 },
+    Probe(Probe),
+    Delete { disk: Arc<dyn Disk>, segments: Vec<Segment> },
+    Clean(Clean),
+    Drop { disk: Arc<dyn Disk>, dir: PathBuf, topics: Vec<Arc<str>> },
 }
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Flushed(Result<LogOffset, io::Error>),
+    Flushed(Result<Flushed, io::Error>),
     Behind { behind: Behind, touched: Touched, result: io::Result<()> },
+    Checkpoint { snapshot: Box<Snapshot>, result: io::Result<()> },
     Spare(Result<Segment, (PathBuf, io::Error)>),
+    Probed(Probed),
+    Deleted(io::Result<()>),
+    Cleaned(io::Result<Cleaned>),
+    Dropped(io::Result<()>),
+}
+
+/// A part of the log that is durable now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flushed {
+    pub(crate) upto: LogOffset,
+    /// Store time of its last record.
+    pub(crate) ms: Millis,
 }
 
 /// Queue entries on their way to their files.
@@ -41,8 +66,44 @@ pub(crate) enum Outcome {
 pub(crate) struct Behind {
     pub(crate) files: Arc<Files>,
     pub(crate) writes: Vec<QueueWrite>,
-    /// Behind the last record whose entries are all among these or were written before.
-    pub(crate) covers: LogOffset,
+    /// Every entry of a record below is among these or was written before; and the time of the last of them.
+    pub(crate) covers: Flushed,
+}
+
+/// Queue files and directories that were written to since the last checkpoint.
+pub(crate) type Dirty = (BTreeSet<(Arc<str>, u32, u64)>, BTreeSet<PathBuf>);
+
+/// A state to be made durable and remembered.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) paths: Paths,
+    pub(crate) files: Arc<Files>,
+    pub(crate) dirty: Dirty,
+    pub(crate) ends: Ends,
+    pub(crate) progress: Progress,
+    pub(crate) checkpoint: Checkpoint,
+    /// After a clean stop: the file made ahead goes, and `abort` with it.
+    pub(crate) last: Option<Option<Segment>>,
+}
+
+/// A look at the disk.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) paths: Paths,
+    /// Oldest log files whose first record's time is wanted.
+    pub(crate) heads: Vec<(u64, Arc<dyn crate::disk::File>)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Probed {
+    /// Of the log's directories.
+    pub(crate) log: Vec<(PathBuf, Space)>,
+    /// Of the root, where the queues are.
+    pub(crate) root: Option<Space>,
+    /// Log position of a file, and the time of its first record.
+    pub(crate) heads: Vec<(u64, Option<Millis>)>,
 }
 
 impl StoreJob {
@@ -57,17 +118,30 @@ impl StoreJob {
             Work::Flush { disk, what } => Outcome::Flushed(flush(&*disk, &what)),
             Work::Behind(behind) => {
                 let mut touched = Touched::default();
-                let result = behind.run(&mut touched);
+                let write = |write| behind.files.write(write, &mut touched);
+                let result = behind.writes.iter().try_for_each(write);
                 Outcome::Behind { behind, touched, result }
+            }
+            Work::Checkpoint(snapshot) => {
+                let result = snapshot.run();
+                Outcome::Checkpoint { snapshot, result }
             }
             Work::Spare { disk, dir, base, segment_bytes } => {
                 Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes))
+            }
+            Work::Probe(probe) => Outcome::Probed(probe.run()),
+            Work::Delete { disk, segments } => Outcome::Deleted(delete(&*disk, &segments)),
+            Work::Clean(clean) => Outcome::Cleaned(clean.run()),
+            Work::Drop { disk, dir, topics } => {
+                let drop = |topic: &Arc<str>| drop_topic(&*disk, &dir.join(&**topic));
+                let result = topics.iter().try_for_each(drop).and_then(|()| disk.sync_dir(&dir));
+                Outcome::Dropped(result)
             }
         })
     }
 }
 
-fn flush(disk: &dyn Disk, what: &Unflushed) -> io::Result<LogOffset> {
+fn flush(disk: &dyn Disk, what: &Unflushed) -> io::Result<Flushed> {
     // A file that the directory does not name durably is not there after a power cut, whatever it holds.
     if let Some(dir) = &what.dir {
         disk.sync_dir(dir)?;
@@ -75,11 +149,96 @@ fn flush(disk: &dyn Disk, what: &Unflushed) -> io::Result<LogOffset> {
     for file in &what.files {
         file.sync()?;
     }
-    Ok(what.upto)
+    Ok(Flushed { upto: what.upto, ms: what.ms })
 }
 
-impl Behind {
-    pub(crate) fn run(&self, touched: &mut Touched) -> io::Result<()> {
-        self.writes.iter().try_for_each(|write| self.files.write(write, touched))
+impl Snapshot {
+    /// What is remembered must be durable before it is remembered; `abort` goes last of all.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        let (files, dirs) = &self.dirty;
+        for (topic, id, number) in files {
+            self.files.sync(topic, *id, *number)?;
+        }
+        for dir in dirs {
+            match self.disk.sync_dir(dir) {
+                // Deleted meanwhile, with its files.
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        let root = &self.paths.root;
+        smallfile::replace(&*self.disk, &Ends::path(root), &self.ends.encode(), Backup::No)?;
+        checkpoint::save_checkpoint(&*self.disk, &self.paths, &self.checkpoint)?;
+        checkpoint::save_progress(&*self.disk, &self.paths, &self.progress)?;
+        let Some(spare) = &self.last else { return Ok(()) };
+        if let Some(spare) = spare {
+            self.disk.remove(&spare.path)?;
+            self.disk.sync_dir(spare.path.parent().unwrap_or(root))?;
+        }
+        checkpoint::mark_stopped(&*self.disk, &self.paths)
     }
+
+    /// Digest of the original's checkpoint as this leaves it.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(self.checkpoint.bytes())
+    }
+}
+
+impl Probe {
+    fn run(self) -> Probed {
+        let space = |path: &PathBuf| {
+            self.disk.space(path).map_err(|why| {
+                tracing::warn!(path = %path.display(), %why, "cannot tell how full the disk is");
+            })
+        };
+        Probed {
+            log: self
+                .paths
+                .commit_log
+                .iter()
+                .filter_map(|path| Some((path.clone(), space(path).ok()?)))
+                .collect(),
+            root: space(&self.paths.root).ok(),
+            heads: self.heads.iter().map(|(base, file)| (*base, first_time(&**file, *base))).collect(),
+        }
+    }
+}
+
+/// Store time of the record at a file's start.
+fn first_time(file: &dyn crate::disk::File, base: u64) -> Option<Millis> {
+    let mut head = [0; record::FIXED_BYTES + 24];
+    file.read_at(&mut head, 0).ok()?;
+    crate::read::head_time(&head, base)
+}
+
+fn delete(disk: &dyn Disk, segments: &[Segment]) -> io::Result<()> {
+    let mut dirs = BTreeSet::new();
+    for segment in segments {
+        match disk.remove(&segment.path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+        dirs.extend(segment.path.parent());
+    }
+    dirs.iter().try_for_each(|dir| disk.sync_dir(dir))
+}
+
+/// Removes a topic's directory with all queues.
+fn drop_topic(disk: &dyn Disk, dir: &std::path::Path) -> io::Result<()> {
+    let queues = match disk.list(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        queues => queues?,
+    };
+    for queue in queues {
+        let queue_dir = dir.join(&queue.name);
+        if !queue.is_dir {
+            disk.remove(&queue_dir)?;
+            continue;
+        }
+        for file in disk.list(&queue_dir)? {
+            disk.remove(&queue_dir.join(&file.name))?;
+        }
+        disk.remove_dir(&queue_dir)?;
+    }
+    disk.remove_dir(dir)
 }

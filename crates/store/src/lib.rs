@@ -11,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod disk;
+pub mod ends;
 pub mod index;
 pub mod smallfile;
 
@@ -23,6 +24,7 @@ mod options;
 mod queue;
 mod read;
 mod recover;
+mod retain;
 mod store;
 mod types;
 

@@ -19,10 +19,16 @@ pub(crate) use segment::{Segment, create as create_segment, file_name, parse_fil
 use crate::disk::{Disk, File};
 use chunks::Chunks;
 use kerolox_protocol::{
-    LogOffset,
+    LogOffset, Millis,
     record::{BLANK_BYTES, encode_blank},
 };
-use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Room is taken from the file system in steps: enough that a step is rare, little enough that a small disk
 /// is used to its end.
@@ -82,6 +88,49 @@ impl Log {
         // Files of earlier runs were synced with their directory before anything in them was confirmed.
         log.dir_dirty = log.segments.is_empty();
         log
+    }
+
+    /// A log without files, to stand in for one.
+    pub(crate) fn nothing(disk: &Arc<dyn Disk>) -> Log {
+        Log::new(Arc::clone(disk), PathBuf::new(), 1, VecDeque::new(), 0, 0)
+    }
+
+    /// Position behind the last file.
+    pub(crate) fn files_end(&self) -> u64 {
+        self.segments.back().map_or(self.end, |last| last.base + self.segment_bytes)
+    }
+
+    /// Makes a part of the log durable, here and now.
+    pub(crate) fn sync_range(&self, from: u64, to: u64) -> io::Result<()> {
+        for segment in &self.segments {
+            if segment.base < to && segment.base + self.segment_bytes > from {
+                segment.file(&*self.disk)?.sync()?;
+            }
+        }
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Removes what lies behind the end, durably, so that it can never be taken for part of the log: neither
+    /// by us nor by a 4.9 broker, which does not compare positions. Files that were never reached go; such as
+    /// hold anything are moved to `aside`.
+    pub(crate) fn cut(&mut self, aside: &Path, damaged: &mut Vec<Range<u64>>) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        while let Some(last) = self.segments.pop_back_if(|last| last.base > self.end) {
+            lines.push(segment::put_away(&*self.disk, &last, aside)?);
+        }
+        damaged.retain(|range| range.start < self.end);
+        if let Some(last) = self.segments.back()
+            && self.end < last.base + self.segment_bytes
+        {
+            let file = last.file(&*self.disk)?;
+            // Shorter and longer again: everything behind is zeros, at no cost. Should the process die in
+            // between, opening lengthens the file.
+            file.set_len(self.end - last.base)?;
+            file.set_len(self.segment_bytes)?;
+            file.sync()?;
+        }
+        self.disk.sync_dir(&self.dir)?;
+        Ok(lines)
     }
 
     /// Says where the log ends, once recovery knows.
@@ -173,8 +222,8 @@ impl Log {
         Ok(())
     }
 
-    /// What must be synced for everything written to be durable.
-    pub(crate) fn unflushed(&mut self) -> io::Result<Unflushed> {
+    /// What must be synced for everything written to be durable; `ms` is the time of the last record of that.
+    pub(crate) fn unflushed(&mut self, ms: Millis) -> io::Result<Unflushed> {
         let mut files = Vec::new();
         for segment in self.segments.iter().rev() {
             if segment.base + self.segment_bytes <= self.flushed {
@@ -187,7 +236,7 @@ impl Log {
         // Older files first: what becomes durable should be a beginning of the log.
         files.reverse();
         let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
-        Ok(Unflushed { files, dir, upto: LogOffset(self.written) })
+        Ok(Unflushed { files, dir, upto: LogOffset(self.written), ms })
     }
 
     pub(crate) fn set_flushed(&mut self, upto: LogOffset) {
@@ -224,6 +273,12 @@ impl Log {
         self.chunks.get(at, len)
     }
 
+    /// The oldest `n` files, as far as they can be opened, with their positions.
+    pub(crate) fn oldest(&self, n: usize) -> Vec<(u64, Arc<dyn File>)> {
+        let open = |segment: &Segment| Some((segment.base, segment.file(&*self.disk).ok()?));
+        self.segments.iter().take(n).filter_map(open).collect()
+    }
+
     /// Removes the oldest `n` files from the log and hands them out. Never the last.
     pub(crate) fn drop_oldest(&mut self, n: usize) -> Vec<Segment> {
         let n = n.min(self.segments.len().saturating_sub(1));
@@ -249,6 +304,8 @@ pub(crate) struct Unflushed {
     pub(crate) files: Vec<Arc<dyn File>>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) upto: LogOffset,
+    /// Store time of the last record before `upto`.
+    pub(crate) ms: Millis,
 }
 
 fn find(segments: &VecDeque<Segment>, at: u64) -> Option<&Segment> {

@@ -14,6 +14,7 @@ pub(crate) mod files;
 
 use crate::{
     hash::FixedMap,
+    job::One,
     types::{Bounds, QueueEntry, QueueSlot},
 };
 use files::Files;
@@ -305,6 +306,24 @@ impl Queues {
             queue.dirty = queue.next() > queue.written;
             queue.dirty
         });
+    }
+
+    /// Up to `n` queues from number `from` on whose start may have to move, and where to go on.
+    pub(crate) fn to_clean(&self, from: usize, n: usize) -> (Vec<One>, Option<usize>) {
+        let some = self.queues.iter().enumerate().skip(from).take(n);
+        let with_files = some.filter(|(_, queue)| queue.alive && queue.min < queue.written);
+        let queues = with_files.filter_map(|(number, queue)| {
+            Some(One {
+                slot: QueueSlot(number as u32),
+                generation: queue.generation,
+                topic: Arc::clone(self.topic_name(queue)?),
+                id: queue.id,
+                min: queue.min,
+                written: queue.written,
+            })
+        });
+        let next = from + n;
+        (queues.collect(), (next < self.queues.len()).then_some(next))
     }
 
     /// Forgets all messages of a queue; the next one gets offset 0 again.

@@ -7,6 +7,8 @@
 mod slices;
 mod time;
 
+pub(crate) use time::head_time;
+
 pub use slices::Slices;
 pub use time::Boundary;
 
@@ -138,7 +140,7 @@ impl Store {
                 }
                 next += 1;
                 taken.lag = self.log.end().0.saturating_sub(entry.at.0);
-                if entry.is_blank() || entry.at < self.log.first() || self.is_damaged(entry) {
+                if entry.is_blank() || entry.at < self.log.first() || self.in_damage(entry.at) {
                     if taken.count == 0 {
                         status = PlanStatus::Removing;
                     }
@@ -158,8 +160,9 @@ impl Store {
         Plan { status, next, bounds, slices, count, bytes, lag }
     }
 
-    pub(crate) fn is_damaged(&self, _entry: &QueueEntry) -> bool {
-        false
+    /// Whether a position lies in a part of the log that was found damaged.
+    pub(crate) fn in_damage(&self, at: LogOffset) -> bool {
+        self.damaged.iter().any(|range| range.contains(&at.0))
     }
 
     /// One whole record, checked: it says that it stands there, and its body is what was stored. `None` if

@@ -1,29 +1,56 @@
 //! From a directory to a store: what is there, what a crash left, and what was repaired.
 //!
 //! An ordinary function without state. The log is the truth; queues and index are made to agree with it.
+//!
+//! ```text
+//!    queues and index cover this part         dispatched again         cut off
+//!  ├──────────────────────────────────────┼───────────────────────┼─ ─ ─ ─ ─ ─ ┤
+//!  first                               covered                   end
+//! ```
+//! The covered position comes with the queues' ends from `kerolox.queues`, or, when another broker had the
+//! store, from the original's checkpoint and the queue files. How long it takes depends on the distance from
+//! there to the end, not on the size of the store.
+
+mod dirs;
+mod queues;
+mod scan;
 
 use crate::{
+    checkpoint::{self, Lock},
     disk::Disk,
     dispatch::Dispatch,
-    log::{Log, Segment, file_name, parse_file_name},
+    ends::Ends,
+    log::Log,
     open::{Cause, OpenError},
     options::Options,
-    queue::{ENTRY_BYTES, Queues, files::Files},
+    queue::{Queues, files::Files},
+    smallfile::{self, Digest},
     types::QueueEntry,
 };
-use kerolox_protocol::{
-    LogOffset, Millis, QueueId,
-    record::{Entry, Record, parse},
-};
-use std::{collections::VecDeque, io, sync::Arc};
+use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
+use scan::{Cursor, Found};
+use std::{io, ops::Range, path::PathBuf, sync::Arc};
+
+/// Entries collected in memory before they are written, while the log is read.
+const PENDING_MAX: usize = 1 << 20;
+/// A queue whose next record is further ahead than this begins anew there, instead of being filled up.
+const FILL_MAX: u64 = 1 << 16;
 
 /// What opening found and repaired.
 #[derive(Debug, Clone, Default)]
 pub struct Opened {
-    /// The last owner stopped cleanly.
+    /// The last owner stopped cleanly, and it was Kerolox.
     pub clean: bool,
+    /// Another broker, or nobody, had the store before.
+    pub foreign: bool,
+    /// From here on the log was read again.
+    pub from: LogOffset,
     /// End of the log.
     pub end: LogOffset,
+    /// Records read again.
+    pub records: u64,
+    /// Parts of the log that are damaged: what was there is lost, what is behind is not.
+    pub damaged: Vec<Range<u64>>,
     /// One line per repair and per finding, for the log.
     pub lines: Vec<String>,
 }
@@ -35,111 +62,294 @@ pub(crate) struct Recovered {
     pub(crate) queues: Queues,
     pub(crate) files: Arc<Files>,
     pub(crate) last_ms: Millis,
+    /// Time of the last record that the restored queues cover.
+    pub(crate) covered_ms: Millis,
+    pub(crate) lock: Lock,
+    pub(crate) checkpoint: Digest,
     pub(crate) report: Opened,
 }
 
+/// What earlier owners left beside the log.
+struct Left {
+    aborted: bool,
+    same_boot: bool,
+    /// The log was durable up to here.
+    flushed: u64,
+    ends: Option<Ends>,
+    checkpoint: checkpoint::Checkpoint,
+    digest: Digest,
+}
+
 pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> Result<Recovered, OpenError> {
-    options.queue_file_bytes = options.queue_file_bytes.div_ceil(ENTRY_BYTES) * ENTRY_BYTES;
-    let dir = options.paths.commit_log.first().cloned().ok_or_else(|| {
-        OpenError::new(&options.paths.root, Cause::Option("storePathCommitLog names no directory"))
+    let root = options.paths.root.clone();
+    let first_dir = options.paths.commit_log.first().cloned();
+    let dir = first_dir.ok_or_else(|| OpenError::new(&root, Cause::Option("storePathCommitLog is empty")))?;
+    dirs::make(&**disk, &root)?;
+    let lock = checkpoint::lock(&**disk, &options.paths).map_err(|why| {
+        let cause = if why.kind() == io::ErrorKind::WouldBlock { Cause::Locked } else { Cause::Io(why) };
+        OpenError::new(&root, cause)
     })?;
-    for dir in [&options.paths.root, &dir, &options.paths.consume_queue()] {
-        disk.create_dir_all(dir).map_err(OpenError::io(dir))?;
+    dirs::make(&**disk, &dir)?;
+    dirs::make(&**disk, &options.paths.consume_queue())?;
+
+    let mut report = Opened::default();
+    let left = left_behind(&**disk, &options, &mut report.lines).map_err(OpenError::io(&root))?;
+    let known = left.ends.as_ref();
+    let segments =
+        dirs::segments(&**disk, &mut options, known.map(|ends| ends.segment_bytes), &mut report.lines)?;
+    match known {
+        Some(ends) => options.queue_file_bytes = ends.queue_file_bytes,
+        None => dirs::queue_file_bytes(&**disk, &mut options, &mut report.lines)?,
     }
-    let segments = list(disk, &dir, &mut options)?;
     let start = segments.front().map_or(0, |first| first.base);
-    let mut log = Log::new(Arc::clone(disk), dir, options.segment_bytes, segments, start, options.tail_bytes);
-    let mut queues = Queues::new();
-    let mut last_ms = Millis(0);
-    let end = scan(&log, start, &options, &mut queues, &mut last_ms).map_err(OpenError::io(log.dir()))?;
-    log.reset_end(end);
-    let files = Files::new(
-        Arc::clone(disk),
-        options.paths.consume_queue(),
-        options.queue_file_bytes,
-        options.queue_files_open_max,
-    );
-    let report = Opened { clean: false, end: LogOffset(end), lines: Vec::new() };
-    Ok(Recovered { options, log, queues, files: Arc::new(files), last_ms, report })
-}
-
-/// The files of the log, in order and without gaps.
-fn list(
-    disk: &Arc<dyn Disk>,
-    dir: &std::path::Path,
-    options: &mut Options,
-) -> Result<VecDeque<Segment>, OpenError> {
-    let mut segments: VecDeque<Segment> = VecDeque::new();
-    for entry in disk.list(dir).map_err(OpenError::io(dir))? {
-        let path = dir.join(&entry.name);
-        let Some(base) = parse_file_name(&entry.name) else {
-            return Err(OpenError::new(dir, Cause::Foreign(entry.name)));
-        };
-        if segments.is_empty() {
-            options.segment_bytes = entry.len;
-        }
-        if entry.len != options.segment_bytes {
-            return Err(OpenError::new(
-                path,
-                Cause::Sizes { found: entry.len, wanted: options.segment_bytes },
-            ));
-        }
-        let wanted = segments.back().map_or(base, |last| last.base + options.segment_bytes);
-        if base != wanted {
-            return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
-        }
-        segments.push_back(Segment::existing(base, path));
+    let (file_bytes, open_max) = (options.queue_file_bytes, options.queue_files_open_max);
+    let files = Files::new(Arc::clone(disk), options.paths.consume_queue(), file_bytes, open_max);
+    let log = Log::new(Arc::clone(disk), dir, options.segment_bytes, segments, start, options.tail_bytes);
+    let mut recovery = Recovery {
+        disk,
+        root,
+        files,
+        log,
+        queues: Queues::new(),
+        levels: options.delay_levels.clone(),
+        last_ms: Millis(0),
+        damaged: Vec::new(),
+        report,
+    };
+    checkpoint::mark_running(&**disk, &options.paths).map_err(OpenError::io(&recovery.root))?;
+    let from = recovery.restore(&left)?;
+    if !recovery.report.clean {
+        recovery.files.doubt();
     }
-    Ok(segments)
+    let covered_ms = recovery.last_ms;
+    let log_dir = recovery.log.dir().clone();
+    recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
+    recovery.settle(from)?;
+
+    let Recovery { files, log, queues, last_ms, damaged, mut report, .. } = recovery;
+    report.end = log.end();
+    report.damaged = damaged;
+    let checkpoint = left.digest;
+    Ok(Recovered {
+        options,
+        log,
+        queues,
+        files: Arc::new(files),
+        last_ms,
+        covered_ms,
+        lock,
+        checkpoint,
+        report,
+    })
 }
 
-/// Reads records from `at` on and gives each to its queue; returns where the first is that is none.
-fn scan(
-    log: &Log,
-    mut at: u64,
-    options: &Options,
-    queues: &mut Queues,
-    last: &mut Millis,
-) -> io::Result<u64> {
-    let mut bytes = Vec::new();
-    for segment in log.segments() {
-        if at < segment.base {
-            break;
-        }
-        bytes.resize(options.segment_bytes as usize, 0);
-        log.read(segment.base, &mut bytes)?;
-        loop {
-            let rest = bytes.get((at - segment.base) as usize..).unwrap_or(&[]);
-            match parse(rest) {
-                Ok(Entry::Message(record)) if is_good(&record, at) => {
-                    dispatch(&record, options, queues);
-                    *last = record.store_ms.max(*last);
-                    at += u64::from(record.size);
-                }
-                Ok(Entry::Blank(left)) if u64::from(left) == rest.len() as u64 => {
-                    at = segment.base + options.segment_bytes;
-                    break;
-                }
-                _ => return Ok(at),
+fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<String>) -> io::Result<Left> {
+    let progress = checkpoint::load_progress(disk, &options.paths)?;
+    let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
+    lines.extend(progress.problems.iter().chain(&ends.problems).map(ToString::to_string));
+    let bytes = smallfile::read(disk, &options.paths.root.join("checkpoint"))?.unwrap_or_default();
+    let progress = progress.value.unwrap_or_default();
+    Ok(Left {
+        aborted: checkpoint::was_aborted(disk, &options.paths)?,
+        same_boot: progress.is_same_boot(disk),
+        flushed: progress.flushed.0,
+        ends: ends.value,
+        checkpoint: checkpoint::Checkpoint::parse(&bytes),
+        digest: Digest::of(&bytes),
+    })
+}
+
+struct Recovery<'a> {
+    disk: &'a Arc<dyn Disk>,
+    root: PathBuf,
+    files: Files,
+    log: Log,
+    queues: Queues,
+    levels: Vec<Millis>,
+    last_ms: Millis,
+    damaged: Vec<Range<u64>>,
+    report: Opened,
+}
+
+impl Recovery<'_> {
+    /// Sets the queues to a state that covers the log up to the returned position.
+    fn restore(&mut self, left: &Left) -> Result<u64, OpenError> {
+        let range = self.log.first().0..=self.log.files_end();
+        let usable = left.ends.as_ref().filter(|ends| {
+            let ours = ends.checkpoints.contains(&left.digest);
+            if !ours {
+                self.report
+                    .lines
+                    .push("another broker had the store since: queues are read from their files".into());
+            } else if !range.contains(&ends.covers.0) {
+                let line = format!("the log does not reach from {} to {}", range.start(), ends.covers);
+                self.report.lines.push(line);
+            }
+            ours && range.contains(&ends.covers.0)
+        });
+        let Some(ends) = usable else {
+            self.report.foreign = true;
+            return self.restore_slowly(left);
+        };
+        for topic in &ends.topics {
+            for (id, min, next) in &topic.queues {
+                let slot = self.queues.slot(&topic.name, *id);
+                self.queues.restore(slot, *min, *next);
             }
         }
+        self.last_ms = ends.last_ms;
+        self.damaged.clone_from(&ends.damaged);
+        self.report.clean = ends.clean && !left.aborted;
+        Ok(ends.covers.0)
     }
-    Ok(at)
-}
 
-fn is_good(record: &Record<'_>, at: u64) -> bool {
-    record.physical_offset == at as i64 && record.crc_matches()
-}
+    fn restore_slowly(&mut self, left: &Left) -> Result<u64, OpenError> {
+        let dir = self.log.dir().clone();
+        let from = self.covered_by_original(left).map_err(OpenError::io(dir))?;
+        let first = self.log.first().0;
+        let lines = &mut self.report.lines;
+        queues::restore_all(&**self.disk, &self.files, first, from, &mut self.queues, lines)?;
+        Ok(from)
+    }
 
-fn dispatch(record: &Record<'_>, options: &Options, queues: &mut Queues) {
-    let dispatch = Dispatch::of_record(record);
-    let Ok(id) = QueueId::try_from(record.queue_id) else { return };
-    if dispatch.queued {
-        let slot = queues.slot(record.topic, id);
-        let tags_code = dispatch.entry_code(&options.delay_levels, record.store_ms);
+    /// The start of the file from which on the original would dispatch again: the newest one that begins
+    /// before everything was flushed, or after a clean stop the last one that holds anything.
+    fn covered_by_original(&mut self, left: &Left) -> io::Result<u64> {
+        let mut cursor = Cursor::new(&self.log);
+        for segment in self.log.segments().iter().rev() {
+            if let Found::Record(record) = cursor.look(segment.base)?
+                && (!left.aborted || record.store_ms <= left.checkpoint.safe_time())
+            {
+                return Ok(segment.base);
+            }
+        }
+        Ok(self.log.first().0)
+    }
+
+    /// Reads the log from `at` to its end, giving each record to its queue.
+    fn read_on(&mut self, mut at: u64, left: &Left) -> io::Result<()> {
+        self.report.from = LogOffset(at);
+        let flushed = if self.report.foreign { 0 } else { left.flushed.min(self.log.files_end()) };
+        // Only a power cut loses what was written; without one, a hole is damage.
+        let power_cut = left.aborted && !left.same_boot && !self.report.foreign;
+        let log = std::mem::replace(&mut self.log, Log::nothing(self.disk));
+        let mut cursor = Cursor::new(&log);
+        loop {
+            let why = match cursor.look(at)? {
+                Found::Record(record) => {
+                    at += u64::from(record.size);
+                    self.dispatch(&record);
+                    if self.queues.pending() > PENDING_MAX {
+                        self.write_pending(&log, at)?;
+                    }
+                    continue;
+                }
+                Found::Filler(next) => {
+                    at = next;
+                    continue;
+                }
+                Found::Nothing(why) => why,
+            };
+            if let Some(known) = self.damaged.iter().find(|range| range.contains(&at)) {
+                at = known.end;
+                continue;
+            }
+            match cursor.find_behind(at, self.last_ms)? {
+                Some(good) if at < flushed || !power_cut => {
+                    self.report.lines.push(format!(
+                        "damage in the log: {why} at {at}; {} bytes are set aside, the log goes on at {good}",
+                        good - at
+                    ));
+                    self.damaged.push(at..good);
+                    at = good;
+                }
+                None if at < flushed => {
+                    self.report.lines.push(format!(
+                        "damage in the log: {why} at {at}, but it was durable up to {flushed}; these bytes are set \
+                         aside"
+                    ));
+                    self.damaged.push(at..flushed);
+                    at = flushed;
+                }
+                Some(good) => {
+                    self.report.lines.push(format!(
+                        "the power cut left a hole at {at} ({why}); what stands behind it, from {good} on, was never \
+                         confirmed durable and is cut off"
+                    ));
+                    break;
+                }
+                None => {
+                    if why != scan::NOTHING_WRITTEN && why != scan::FILES_END {
+                        self.report.lines.push(format!("a torn record at {at} is cut off: {why}"));
+                    }
+                    break;
+                }
+            }
+        }
+        self.log = log;
+        self.log.reset_end(at);
+        Ok(())
+    }
+
+    fn dispatch(&mut self, record: &Record<'_>) {
+        self.report.records += 1;
+        self.last_ms = self.last_ms.max(record.store_ms);
+        let dispatch = Dispatch::of_record(record);
+        if !dispatch.queued {
+            return;
+        }
         let at = LogOffset(record.physical_offset as u64);
-        queues.push(slot, QueueEntry { at, size: record.size, tags_code });
-        let next = queues.get(slot).map_or(0, |queue| queue.next());
-        queues.show(slot, kerolox_protocol::QueueOffset(next));
+        let id = QueueId::try_from(record.queue_id);
+        let (Ok(id), Ok(offset), true) =
+            (id, QueueOffset::try_from(record.queue_offset), names::check(record.topic, 255).is_ok())
+        else {
+            let line = format!("the record at {at} belongs to no possible queue; it stays unread");
+            return self.report.lines.push(line);
+        };
+        let slot = self.queues.slot(record.topic, id);
+        let next = self.queues.get(slot).map_or(0, |queue| queue.next());
+        let is_new = self.queues.get(slot).is_none_or(|queue| !queue.alive);
+        if offset.0 > next && !is_new && offset.0 - next <= FILL_MAX {
+            // Their records are in a damaged part.
+            for _ in next..offset.0 {
+                self.queues.push(slot, QueueEntry::BLANK);
+            }
+        } else if offset.0 != next {
+            // Deleted and made again, or older than the log: the queue begins here.
+            self.files.forget(slot);
+            self.queues.clear(slot);
+            self.queues.restore(slot, offset.0, offset.0);
+        }
+        let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
+        self.queues.push(slot, QueueEntry { at, size: record.size, tags_code });
+        self.queues.show(slot, offset + 1);
+    }
+
+    /// Writes entries to their files while the log is still being read; the records first.
+    fn write_pending(&mut self, log: &Log, upto: u64) -> io::Result<()> {
+        log.sync_range(self.report.from.0, upto)?;
+        let writes = self.queues.collect(LogOffset(upto));
+        let mut touched = Default::default();
+        writes.iter().try_for_each(|write| self.files.write(write, &mut touched))?;
+        self.queues.on_written(&writes);
+        Ok(())
+    }
+
+    /// Makes what was found durable, and removes what must not come back.
+    fn settle(&mut self, from: u64) -> Result<(), OpenError> {
+        let dir = self.log.dir().clone();
+        let end = self.log.end().0;
+        let as_left = self.report.clean && end == from;
+        if !as_left {
+            let aside = self.root.join("kerolox.quarantine");
+            let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
+            self.report.lines.extend(lines);
+            self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;
+        }
+        if self.report.foreign {
+            let cleared = queues::clear_behind(&self.files, &self.queues);
+            self.report.lines.extend(cleared.map_err(OpenError::io(self.files.dir()))?);
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ mod append;
 mod work;
 
 use crate::{
+    checkpoint::Lock,
     disk::Disk,
+    job::Flushed,
     log::Log,
     open::OpenError,
     options::{Flush, Options},
@@ -16,7 +18,7 @@ use crate::{
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, ops::Range, sync::Arc};
 
 /// Entries that may wait in memory for the write-behind before appends are refused: about 100 MB.
 const PENDING_MAX: usize = 4 << 20;
@@ -38,7 +40,14 @@ pub struct Store {
     no_room: Option<Refusal>,
     disk_full: Option<Refusal>,
     stopping: bool,
-    work: work::Progress,
+    agenda: work::Agenda,
+    /// Parts of the log that were found damaged, in order.
+    pub(crate) damaged: Vec<Range<u64>>,
+    /// Retention stops here.
+    keep_from: Option<LogOffset>,
+    used_percent: u32,
+    /// Ends with the store.
+    _lock: Lock,
 }
 
 /// An appended entry that waits to be visible.
@@ -52,7 +61,11 @@ impl Store {
     /// Opens the store of a directory, repairing what a crash left. Blocks on the disk.
     pub fn open(disk: Arc<dyn Disk>, options: Options, now: Millis) -> Result<(Store, Opened), OpenError> {
         let recovered = recover::open(&disk, options, now)?;
-        let store = Store {
+        let report = recovered.report;
+        // What was read again is in no file yet.
+        let covered = Flushed { upto: report.from, ms: recovered.covered_ms };
+        let flushed = Flushed { upto: recovered.log.end(), ms: recovered.last_ms };
+        let mut store = Store {
             disk,
             options: recovered.options,
             log: recovered.log,
@@ -65,9 +78,20 @@ impl Store {
             no_room: None,
             disk_full: None,
             stopping: false,
-            work: work::Progress::default(),
+            agenda: work::Agenda::new(covered, flushed, recovered.checkpoint, report.clean),
+            damaged: report.damaged.clone(),
+            keep_from: None,
+            used_percent: 0,
+            _lock: recovered.lock,
         };
-        Ok((store, recovered.report))
+        if report.foreign {
+            // From now on the store is ours: a crash before the first checkpoint must find that.
+            let root = store.options.paths.root.clone();
+            let snapshot = store.snapshot(false);
+            snapshot.run().map_err(OpenError::io(root))?;
+            store.agenda.set_digest(snapshot.digest());
+        }
+        Ok((store, report))
     }
 
     /// The handle of a queue. Makes the queue in memory if there was none; it has no file before it has a
@@ -181,6 +205,16 @@ impl Store {
         let living =
             slots.filter_map(|slot| Some((slot, self.queues.get(slot).filter(|queue| queue.alive)?)));
         living.map(|(slot, queue)| QueueInfo { id: queue.id, slot, bounds: queue.bounds() }).collect()
+    }
+
+    /// Share of the disk that was used at the last look, percent.
+    pub fn used_percent(&self) -> u32 {
+        self.used_percent
+    }
+
+    /// Parts of the log that were found damaged: their messages are lost, and reads pass over them.
+    pub fn damaged(&self) -> &[Range<u64>] {
+        &self.damaged
     }
 
     /// Makes entries below the confirmed position visible.

@@ -44,15 +44,36 @@ pub(crate) fn create(
 ) -> Result<Segment, (PathBuf, io::Error)> {
     let path = dir.join(file_name(base));
     let made = disk.open(&path, Open::Create).and_then(|file| {
-        // Something may be left there of a file made ahead before a crash.
-        file.set_len(0)?;
-        file.set_len(segment_bytes)?;
+        // Nothing is cleared: recovery left no file behind the end, and should the file be made ahead and at
+        // the end at the same time, the slower one must not undo what was written into it.
+        if file.len()? != segment_bytes {
+            file.set_len(segment_bytes)?;
+        }
         Ok(file)
     });
     match made {
         Ok(file) => Ok(Segment { base, path, allocated: 0, file: OnceCell::from(file) }),
         Err(why) => Err((path, why)),
     }
+}
+
+/// Removes a file that lies behind the end of the log. One that begins with anything but zeros is moved to
+/// `aside` instead: nothing is deleted only because we cannot tell what it is.
+pub(super) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::Result<String> {
+    let mut head = [0; 4096];
+    let file = segment.file(disk)?;
+    let len = file.len()?.min(head.len() as u64) as usize;
+    let (head, _) = head.split_at_mut(len);
+    file.read_at(head, 0)?;
+    let path = segment.path.display();
+    if head.iter().all(|b| *b == 0) {
+        disk.remove(&segment.path)?;
+        return Ok(format!("{path}, made ahead and never used, is removed"));
+    }
+    disk.create_dir_all(aside)?;
+    disk.rename(&segment.path, &aside.join(file_name(segment.base)))?;
+    disk.sync_dir(aside)?;
+    Ok(format!("{path} lies behind the end of the log and is moved to {}", aside.display()))
 }
 
 /// Twenty digits: the position of the file's first byte.

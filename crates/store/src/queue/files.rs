@@ -17,6 +17,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// Entries cleared at once.
+const CLEAR_STEP: u64 = 4096;
+
 /// A queue file: its queue, and its number within the queue.
 type Key = (u32, u64);
 
@@ -27,6 +30,8 @@ pub(crate) struct Files {
     dir: PathBuf,
     /// Bytes of one file; a multiple of [`ENTRY_BYTES`].
     pub(crate) file_bytes: u64,
+    /// Names of files may not be durable although they are there: an earlier process made them and died.
+    unsure: bool,
     open: Mutex<Opened>,
 }
 
@@ -49,7 +54,12 @@ struct Place<'a> {
 impl Files {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, file_bytes: u64, open_max: usize) -> Files {
         let open = Opened { files: FixedMap::default(), clock: 0, max: open_max.max(4) };
-        Files { disk, dir, file_bytes, open: Mutex::new(open) }
+        Files { disk, dir, file_bytes, unsure: false, open: Mutex::new(open) }
+    }
+
+    /// The last owner did not stop cleanly.
+    pub(crate) fn doubt(&mut self) {
+        self.unsure = true;
     }
 
     pub(crate) fn per_file(&self) -> u64 {
@@ -99,10 +109,34 @@ impl Files {
             let (now, later) = rest.split_at((n * ENTRY_BYTES) as usize);
             let file = self.existing_or_new(place, number, within, touched)?;
             file.write_at(now, within * ENTRY_BYTES)?;
-            touched.files.push((write.slot.0, number, file));
+            if self.unsure {
+                self.touch_dirs(place, touched);
+            }
+            touched.files.push((Arc::clone(&write.topic), write.id.0, number));
             (rest, from) = (later, from + n);
         }
         Ok(())
+    }
+
+    /// Clears filled slots from entry `at` to the first empty one or the file's end, durably. Returns how many
+    /// bytes were cleared.
+    pub(crate) fn clear_behind(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> io::Result<u64> {
+        let mut cleared = 0;
+        loop {
+            let mut found = Vec::new();
+            self.read(slot, topic, id, at + cleared, CLEAR_STEP, &mut found)?;
+            if found.is_empty() {
+                break;
+            }
+            let from = at + cleared;
+            let file = self.existing(Place { slot, topic, id }, from / self.per_file())?;
+            let zeros = vec![0; found.len() * ENTRY_BYTES as usize];
+            file.write_at(&zeros, from % self.per_file() * ENTRY_BYTES)?;
+            file.sync()?;
+            cleared += found.len() as u64;
+        }
+        self.forget(slot);
+        Ok(cleared * ENTRY_BYTES)
     }
 
     fn existing(&self, place: Place<'_>, number: u64) -> io::Result<Arc<dyn File>> {
@@ -140,12 +174,26 @@ impl Files {
         let blank = QueueEntry::BLANK.encode().repeat(within as usize);
         file.write_at(&blank, 0)?;
         self.lock().insert((place.slot.0, number), Arc::clone(&file));
-        touched.dirs.push(dir);
+        self.touch_dirs(place, touched);
         Ok(file)
+    }
+
+    fn touch_dirs(&self, place: Place<'_>, touched: &mut Touched) {
+        let topic = self.dir.join(place.topic);
+        touched.dirs.extend([topic.join(place.id.to_string()), topic, self.dir.clone()]);
     }
 
     fn path(&self, place: Place<'_>, number: u64) -> PathBuf {
         self.queue_dir(place.topic, place.id).join(file_name(number * self.file_bytes))
+    }
+
+    /// Makes a file durable, if it is still there.
+    pub(crate) fn sync(&self, topic: &str, id: u32, number: u64) -> io::Result<()> {
+        let path = self.queue_dir(topic, QueueId(id)).join(file_name(number * self.file_bytes));
+        match self.disk.open(&path, Open::Write) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+            file => file?.sync(),
+        }
     }
 
     /// Closes what is open of a queue.
@@ -166,7 +214,8 @@ impl Files {
 /// What writes have touched, to be synced by the next checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    pub(crate) files: Vec<(u32, u64, Arc<dyn File>)>,
+    /// Topic, queue, number of the file.
+    pub(crate) files: Vec<(Arc<str>, u32, u64)>,
     pub(crate) dirs: Vec<PathBuf>,
 }
 

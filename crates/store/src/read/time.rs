@@ -4,9 +4,14 @@ use crate::{
     store::Store,
     types::{Bounds, QueueSlot},
 };
-use kerolox_protocol::{LogOffset, Millis, QueueOffset, record::SYS_BORN_V6};
+use kerolox_protocol::{
+    LogOffset, Millis, QueueOffset,
+    record::{FIXED_BYTES, MAGIC, MAGIC_V2, SYS_BORN_V6},
+};
 use std::io;
 
+const AT_MAGIC: usize = 4;
+const AT_PHYSICAL_OFFSET: usize = 28;
 const AT_SYS_FLAG: usize = 36;
 const AT_BORN_HOST: usize = 48;
 const HOST_V4: usize = 8;
@@ -87,17 +92,31 @@ impl Store {
     }
 
     fn record_time(&self, at: LogOffset) -> io::Result<Option<Millis>> {
-        const HEAD: usize = AT_BORN_HOST + HOST_V6 + 8;
         let left = self.confirmed().0.saturating_sub(at.0);
-        if at < self.log.first() || left < HEAD as u64 {
+        if at < self.log.first() || left < HEAD as u64 || self.in_damage(at) {
             return Ok(None);
         }
         let mut head = [0; HEAD];
         self.log.read(at.0, &mut head)?;
-        let (_, flags) = head.split_at(AT_SYS_FLAG);
-        let flags = flags.first_chunk().map_or(0, |flags| i32::from_be_bytes(*flags));
-        let born = if flags & SYS_BORN_V6 != 0 { HOST_V6 } else { HOST_V4 };
-        let (_, ms) = head.split_at(AT_BORN_HOST + born);
-        Ok(ms.first_chunk().map(|ms| Millis(i64::from_be_bytes(*ms))))
+        Ok(head_time(&head, at.0))
     }
+}
+
+/// Bytes of a record's head that hold its time, whatever the hosts; every record is longer.
+const HEAD: usize = AT_BORN_HOST + HOST_V6 + 8;
+const _: () = assert!(HEAD <= FIXED_BYTES);
+
+/// The time that a record's head tells, if it is the head of a record that stands at `at`.
+pub(crate) fn head_time(head: &[u8], at: u64) -> Option<Millis> {
+    fn part<const N: usize>(head: &[u8], at: usize) -> Option<[u8; N]> {
+        head.get(at..)?.first_chunk().copied()
+    }
+    let magic = part(head, AT_MAGIC).map(u32::from_be_bytes);
+    let told = part(head, AT_PHYSICAL_OFFSET).map(u64::from_be_bytes);
+    if !matches!(magic, Some(MAGIC | MAGIC_V2)) || told != Some(at) {
+        return None;
+    }
+    let flags = part(head, AT_SYS_FLAG).map(i32::from_be_bytes)?;
+    let born = if flags & SYS_BORN_V6 != 0 { HOST_V6 } else { HOST_V4 };
+    part(head, AT_BORN_HOST + born).map(|ms| Millis(i64::from_be_bytes(ms)))
 }

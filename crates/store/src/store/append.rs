@@ -78,13 +78,7 @@ impl Store {
 
     fn place(&mut self, bytes: usize) -> Result<LogOffset, AppendError> {
         self.log.place(bytes as u64).map_err(|error| match error {
-            PlaceError::NoRoom(path, why) => {
-                let refusal = Refusal::NoRoom { path, why: why.to_string().into() };
-                if self.no_room.replace(refusal.clone()).is_none() {
-                    tracing::warn!(%refusal, "appends are refused");
-                }
-                AppendError::Refused(refusal)
-            }
+            PlaceError::NoRoom(path, why) => AppendError::Refused(self.refuse_for_room(path, &why)),
             PlaceError::Failed(path, why) => {
                 let doing = format!("making room in {}", path.display());
                 AppendError::Refused(Refusal::Poisoned(self.poison(&doing, &why)))

@@ -1,68 +1,169 @@
 //! Work that the store hands out, when, and what follows from its outcome.
+//!
+//! | Job | When | At once |
+//! |---|---|---|
+//! | flush | written beyond flushed; under [`Flush::Async`] after an interval | one |
+//! | write-behind, checkpoint, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
+//! | a log file made ahead | the last is three quarters full | one |
+//! | probe of the disk, deletion of log files | after an interval | one |
 
 use super::Store;
 use crate::{
-    job::{Behind, Outcome, StoreDone, StoreJob, Work},
+    checkpoint::{Checkpoint, Progress},
+    ends::{Ends, TopicEnds},
+    job::{
+        Behind, Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob, Work,
+    },
     log::is_no_room,
     options::Flush,
+    queue::files::Touched,
+    retain,
+    smallfile::Digest,
     types::{Now, Refusal},
 };
-use kerolox_protocol::{LogOffset, Millis};
-use std::{io, sync::Arc};
+use kerolox_protocol::{LogOffset, Millis, TopicName};
+use std::{io, path::PathBuf, sync::Arc};
 
 /// Entries that wait for the write-behind, after which it is started before its time.
 const BEHIND_SOON: usize = 64 << 10;
+/// Queues looked at by one cleaning job.
+const CLEAN_QUEUES: usize = 2_000;
+/// Pause between two looks at a disk that had no room.
+const RETRY: Millis = Millis(1_000);
+/// Room that must be there before appends are tried again.
+const RETRY_FREE: u64 = 1 << 20;
+/// Pause between two forecasts.
+const FORECAST: Millis = Millis(600_000);
 
 /// What is under way, and when the next is due.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
+#[derive(Debug)]
+pub(super) struct Agenda {
     flushing: bool,
     last_flush: Option<Millis>,
+    /// The last thing that was flushed.
+    flushed: Flushed,
     /// A job works on queue files; there is never a second one.
     queues_busy: bool,
     last_behind: Option<Millis>,
+    /// What queue files cover.
+    covered: Flushed,
+    /// Touched since the last checkpoint.
+    dirty: Dirty,
+    last_checkpoint: Option<Millis>,
+    checkpoint_covers: LogOffset,
+    checkpoint_soon: bool,
+    /// Of the original's checkpoint as it lies on the disk.
+    digest: Digest,
     spare_busy: bool,
-    /// The log position that queue files cover.
-    covered: LogOffset,
+    probing: bool,
+    last_probe: Option<Millis>,
+    delete_asked: bool,
+    /// Topics whose files are to be removed.
+    drops: Vec<Arc<str>>,
+    /// Next queue to look at, while queues are being cleaned.
+    clean_next: Option<usize>,
+    /// Log files on their way out.
+    deletion: Option<Work>,
+    last_forecast: Option<(Millis, u64)>,
+    stopped: bool,
+}
+
+impl Agenda {
+    /// `clean`: the starts of queues are right.
+    pub(super) fn new(covered: Flushed, flushed: Flushed, digest: Digest, clean: bool) -> Agenda {
+        Agenda {
+            flushing: false,
+            last_flush: None,
+            flushed,
+            queues_busy: false,
+            last_behind: None,
+            covered,
+            dirty: Dirty::default(),
+            last_checkpoint: None,
+            checkpoint_covers: covered.upto,
+            checkpoint_soon: false,
+            digest,
+            spare_busy: false,
+            probing: false,
+            last_probe: None,
+            delete_asked: false,
+            drops: Vec::new(),
+            clean_next: (!clean).then_some(0),
+            deletion: None,
+            last_forecast: None,
+            stopped: false,
+        }
+    }
+
+    /// The original's checkpoint was written.
+    pub(super) fn set_digest(&mut self, digest: Digest) {
+        self.digest = digest;
+    }
 }
 
 impl Store {
     /// Hands out what is due. To be called after [`Store::commit`] and when [`Store::next_timer`] says.
     pub fn jobs(&mut self, now: Now, into: &mut Vec<StoreJob>) {
-        if self.poisoned.is_some() {
+        if self.poisoned.is_some() || self.agenda.stopped {
             return;
         }
         self.flush_job(now, into);
-        self.behind_job(now, into);
+        self.queue_jobs(now, into);
         self.spare_job(into);
+        self.probe_job(now, into);
+        into.extend(self.agenda.deletion.take().map(StoreJob));
     }
 
-    /// When [`Store::jobs`] wants to be called at the latest, on the monotonic clock. `None`: nothing is due
-    /// before something is appended.
+    /// When [`Store::jobs`] wants to be called at the latest, on the monotonic clock.
     pub fn next_timer(&self) -> Option<Millis> {
-        if self.poisoned.is_some() {
+        if self.poisoned.is_some() || self.agenda.stopped {
             return None;
         }
-        let flush = (self.log.written() > self.log.flushed() && !self.work.flushing)
-            .then(|| self.work.last_flush.unwrap_or_default() + self.options.flush_interval);
-        let behind = (self.queues.pending() > 0 && !self.work.queues_busy)
-            .then(|| self.work.last_behind.unwrap_or_default() + self.options.behind_interval);
-        flush.into_iter().chain(behind).min()
+        let (agenda, options) = (&self.agenda, &self.options);
+        let after = |last: Option<Millis>, pause| last.unwrap_or_default() + pause;
+        let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
+        let writable = self.queues.pending() > 0 && !agenda.queues_busy;
+        let changed = agenda.covered.upto > agenda.checkpoint_covers && !agenda.queues_busy;
+        [
+            unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
+            writable.then(|| after(agenda.last_behind, options.behind_interval)),
+            changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
+            (!agenda.probing).then(|| after(agenda.last_probe, self.probe_pause())),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Takes the outcome of a job.
     pub fn done(&mut self, now: Now, done: StoreDone) {
         match done.0 {
             Outcome::Flushed(result) => self.flushed_done(now, result),
-            Outcome::Behind { behind, touched: _, result } => self.behind_done(now, behind, result),
+            Outcome::Behind { behind, touched, result } => self.behind_done(now, behind, touched, result),
+            Outcome::Checkpoint { snapshot, result } => self.checkpoint_done(now, *snapshot, result),
             Outcome::Spare(result) => {
-                self.work.spare_busy = false;
+                self.agenda.spare_busy = false;
                 match result {
                     Ok(spare) => self.log.set_spare(spare),
                     // Made ahead only to save time: the append that needs it will say what is wrong.
                     Err((path, why)) => {
                         tracing::warn!(path = %path.display(), %why, "no log file was made ahead")
                     }
+                }
+            }
+            Outcome::Probed(probed) => self.probed(now, probed),
+            Outcome::Deleted(result) => {
+                self.agenda.probing = false;
+                if let Err(why) = result {
+                    tracing::warn!(%why, "a log file could not be deleted; it goes at the next start");
+                }
+            }
+            Outcome::Cleaned(result) => self.cleaned(result),
+            Outcome::Dropped(result) => {
+                self.agenda.queues_busy = false;
+                self.agenda.checkpoint_soon = true;
+                if let Err(why) = result {
+                    self.poison("removing a topic's queues", &why);
                 }
             }
         }
@@ -74,31 +175,52 @@ impl Store {
         self.stopping = true;
     }
 
-    /// Whether everything is on the disk, after [`Store::stop`]. Always true once the store is poisoned:
-    /// there is nothing more to wait for.
+    /// Whether a stopping store has nothing left to do: everything is on the disk, or the store is poisoned
+    /// and nothing more can be done.
     pub fn is_clean(&self) -> bool {
-        let idle = !self.work.flushing && !self.work.queues_busy && !self.work.spare_busy;
-        let behind = self.queues.pending() > 0 || self.log.written() > self.log.flushed();
-        self.stopping && idle && (!behind || self.poisoned.is_some())
+        self.agenda.stopped || self.stopping && self.poisoned.is_some()
+    }
+
+    /// Asks for the deletion of old log files at the next look, whatever the hour.
+    pub fn delete_expired(&mut self) {
+        self.agenda.delete_asked = true;
+        self.agenda.last_probe = None;
+    }
+
+    /// Forgets a topic's messages. Its queues begin at 0 again; handles stay valid. The records stay in the
+    /// log until retention takes them.
+    pub fn delete_topic(&mut self, topic: &TopicName) {
+        for slot in self.queues.queues_of(topic) {
+            self.queues.clear(slot);
+            self.files.forget(slot);
+        }
+        self.agenda.drops.push(Arc::from(topic.as_str()));
+    }
+
+    /// Never deletes a log file that holds anything at or behind `at`; `None` lifts that.
+    pub fn keep_from(&mut self, at: Option<LogOffset>) {
+        self.keep_from = at;
     }
 
     fn flush_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
-        if self.work.flushing || self.log.written() == self.log.flushed() {
+        if self.agenda.flushing || self.log.written() == self.log.flushed() {
             return;
         }
         let due = match self.options.flush {
             Flush::Sync => true,
             Flush::Async => {
-                self.stopping
-                    || self.work.last_flush.is_none_or(|last| now.mono >= last + self.options.flush_interval)
+                let last = self.agenda.last_flush;
+                self.stopping || last.is_none_or(|last| now.mono >= last + self.options.flush_interval)
             }
         };
         if !due {
             return;
         }
-        match self.log.unflushed() {
+        // Of a record that is appended but not written the time would be too late.
+        let ms = if self.log.written() == self.log.end() { self.last_ms } else { self.agenda.flushed.ms };
+        match self.log.unflushed(ms) {
             Ok(what) => {
-                self.work.flushing = true;
+                self.agenda.flushing = true;
                 into.push(StoreJob(Work::Flush { disk: Arc::clone(&self.disk), what }));
             }
             Err(why) => {
@@ -107,48 +229,78 @@ impl Store {
         }
     }
 
-    fn flushed_done(&mut self, now: Now, result: io::Result<LogOffset>) {
-        self.work.flushing = false;
-        self.work.last_flush = Some(now.mono);
+    fn flushed_done(&mut self, now: Now, result: io::Result<Flushed>) {
+        self.agenda.flushing = false;
+        self.agenda.last_flush = Some(now.mono);
         match result {
-            Ok(upto) => {
-                self.log.set_flushed(upto);
+            Ok(flushed) if self.poisoned.is_none() => {
+                self.agenda.flushed = flushed;
+                self.log.set_flushed(flushed.upto);
                 self.show();
             }
+            Ok(_) => {}
             Err(why) => {
                 self.poison("flushing the log", &why);
             }
         }
     }
 
-    fn behind_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
-        if self.work.queues_busy || self.queues.pending() == 0 {
+    /// One job for the queue files: what was deleted goes first, since new entries may lie in its place;
+    /// then entries are written; then, seldom, a checkpoint is made; cleaning has time.
+    fn queue_jobs(&mut self, now: Now, into: &mut Vec<StoreJob>) {
+        if self.agenda.queues_busy {
             return;
         }
-        let due = self.stopping
-            || self.queues.pending() >= BEHIND_SOON
-            || self.work.last_behind.is_none_or(|last| now.mono >= last + self.options.behind_interval);
-        let writes = if due { self.queues.collect(self.log.flushed()) } else { Vec::new() };
-        if writes.is_empty() {
-            return;
+        let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.checkpoint_job(now));
+        if let Some(work) = work.or_else(|| self.clean_job()) {
+            self.agenda.queues_busy = true;
+            into.push(StoreJob(work));
         }
-        self.work.queues_busy = true;
-        let behind = Behind { files: Arc::clone(&self.files), writes, covers: self.log.flushed() };
-        into.push(StoreJob(Work::Behind(behind)));
     }
 
-    fn behind_done(&mut self, now: Now, behind: Behind, result: io::Result<()>) {
-        self.work.queues_busy = false;
-        self.work.last_behind = Some(now.mono);
+    fn drop_job(&mut self) -> Option<Work> {
+        if self.agenda.drops.is_empty() {
+            return None;
+        }
+        let topics = std::mem::take(&mut self.agenda.drops);
+        // Files that are gone cannot be synced.
+        self.agenda.dirty.0.retain(|(topic, ..)| !topics.contains(topic));
+        Some(Work::Drop { disk: Arc::clone(&self.disk), dir: self.files.dir().clone(), topics })
+    }
+
+    fn behind_job(&mut self, now: Now) -> Option<Work> {
+        let waits = self.queues.pending();
+        let last = self.agenda.last_behind;
+        let due = self.stopping
+            || waits >= BEHIND_SOON
+            || last.is_none_or(|last| now.mono >= last + self.options.behind_interval);
+        if !due {
+            return None;
+        }
+        let covers = self.agenda.flushed;
+        let writes = if waits > 0 { self.queues.collect(covers.upto) } else { Vec::new() };
+        if writes.is_empty() {
+            // Nothing of the flushed part is missing in the files.
+            self.agenda.covered = covers;
+            return None;
+        }
+        Some(Work::Behind(Behind { files: Arc::clone(&self.files), writes, covers }))
+    }
+
+    fn behind_done(&mut self, now: Now, behind: Behind, touched: Touched, result: io::Result<()>) {
+        self.agenda.queues_busy = false;
+        self.agenda.last_behind = Some(now.mono);
+        // Also of a failed write: some of it may be in the files.
+        self.agenda.dirty.0.extend(touched.files);
+        self.agenda.dirty.1.extend(touched.dirs);
         match result {
             Ok(()) => {
                 self.queues.on_written(&behind.writes);
-                self.work.covered = behind.covers;
+                self.agenda.covered = behind.covers;
             }
             // Queues are derived from the log, so nothing is lost and the same write may be tried again.
             Err(why) if is_no_room(&why) => {
-                let path = self.files.dir().clone();
-                self.no_room = Some(Refusal::NoRoom { path, why: why.to_string().into() });
+                self.refuse_for_room(self.files.dir().clone(), &why);
             }
             Err(why) => {
                 self.poison("writing consume queues", &why);
@@ -156,14 +308,229 @@ impl Store {
         }
     }
 
+    fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
+        let agenda = &self.agenda;
+        let last = agenda.last_checkpoint;
+        let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
+        let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
+        let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
+        let stop = self.stopping && all_done && !agenda.spare_busy && !agenda.probing;
+        let due =
+            stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
+        if !due || self.stopping && !stop {
+            return None;
+        }
+        self.agenda.checkpoint_soon = false;
+        Some(Work::Checkpoint(Box::new(self.snapshot(stop))))
+    }
+
+    /// The state that queue files hold now.
+    pub(super) fn snapshot(&mut self, stop: bool) -> Snapshot {
+        let covers = self.agenda.covered;
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.set_physic(covers.ms);
+        checkpoint.set_logics(covers.ms);
+        checkpoint.set_index(covers.ms);
+        let ends = Ends {
+            clean: stop,
+            covers: covers.upto,
+            last_ms: covers.ms,
+            checkpoints: [self.agenda.digest, Digest::of(checkpoint.bytes())],
+            segment_bytes: self.options.segment_bytes,
+            queue_file_bytes: self.files.file_bytes,
+            damaged: self.damaged.clone(),
+            topics: self.ends(),
+        };
+        let progress = Progress {
+            boot_id: self.disk.boot_id(),
+            flushed: self.log.flushed(),
+            queues_written: covers.upto,
+            queues_synced: covers.upto,
+            ..Progress::default()
+        };
+        Snapshot {
+            disk: Arc::clone(&self.disk),
+            paths: self.options.paths.clone(),
+            files: Arc::clone(&self.files),
+            dirty: std::mem::take(&mut self.agenda.dirty),
+            ends,
+            progress,
+            checkpoint,
+            last: stop.then(|| self.log.take_spare()),
+        }
+    }
+
+    fn ends(&self) -> Vec<TopicEnds> {
+        let topics = self.queues.topics().map(|(name, queues)| TopicEnds {
+            name: Arc::clone(name),
+            queues: queues
+                .map(|(_, queue)| (queue.id, queue.min.min(queue.written), queue.written))
+                .collect(),
+        });
+        topics.filter(|topic| !topic.queues.is_empty()).collect()
+    }
+
+    fn checkpoint_done(&mut self, now: Now, snapshot: Snapshot, result: io::Result<()>) {
+        self.agenda.queues_busy = false;
+        self.agenda.last_checkpoint = Some(now.mono);
+        match result {
+            Ok(()) => {
+                self.agenda.digest = snapshot.digest();
+                self.agenda.checkpoint_covers = snapshot.ends.covers;
+                self.agenda.stopped |= snapshot.last.is_some();
+            }
+            Err(why) if is_no_room(&why) && !self.stopping => {
+                let (files, dirs) = snapshot.dirty;
+                self.agenda.dirty.0.extend(files);
+                self.agenda.dirty.1.extend(dirs);
+                self.refuse_for_room(self.options.paths.root.clone(), &why);
+            }
+            Err(why) => {
+                self.poison("making a checkpoint", &why);
+            }
+        }
+    }
+
     fn spare_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.work.spare_busy || self.stopping {
+        if self.agenda.spare_busy || self.stopping {
             return;
         }
         if let Some(base) = self.log.wants_spare() {
-            self.work.spare_busy = true;
+            self.agenda.spare_busy = true;
             let (disk, dir) = (Arc::clone(&self.disk), self.log.dir().clone());
             into.push(StoreJob(Work::Spare { disk, dir, base, segment_bytes: self.log.segment_bytes() }));
         }
+    }
+
+    fn probe_pause(&self) -> Millis {
+        let hurry = self.no_room.is_some() || self.disk_full.is_some();
+        if hurry { RETRY.min(self.options.retention.interval) } else { self.options.retention.interval }
+    }
+
+    fn probe_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
+        let due = self.agenda.last_probe.is_none_or(|last| now.mono >= last + self.probe_pause());
+        if self.agenda.probing || self.stopping || !due {
+            return;
+        }
+        self.agenda.probing = true;
+        let (disk, paths) = (Arc::clone(&self.disk), self.options.paths.clone());
+        let heads = self.log.oldest(retain::FILES_MAX + 1);
+        into.push(StoreJob(Work::Probe(Probe { disk, paths, heads })));
+    }
+
+    fn probed(&mut self, now: Now, probed: Probed) {
+        self.agenda.probing = false;
+        self.agenda.last_probe = Some(now.mono);
+        let emptiest = probed.log.iter().map(|(path, space)| (retain::used_percent(*space), path)).min();
+        let root = probed.root.map(|space| (retain::used_percent(space), &self.options.paths.root));
+        // The log may lie on several disks and needs one of them; the queues need theirs.
+        let Some((used_percent, path)) = emptiest.max(root) else { return };
+        let path = path.clone();
+        self.weigh(used_percent, path);
+        let spaces = probed.log.iter().map(|(_, space)| *space).chain(probed.root);
+        let free = spaces.map(|space| space.free).min().unwrap_or(0);
+        self.forecast(now, free);
+        if free >= RETRY_FREE && self.no_room.take().is_some() {
+            tracing::info!(free, "there is room again, appends are tried");
+        }
+        self.used_percent = used_percent;
+        self.delete_old(now, used_percent, &probed.heads);
+    }
+
+    /// Refuses appends on a full disk, and ends that.
+    fn weigh(&mut self, used_percent: u32, path: PathBuf) {
+        let limit_percent = self.options.retention.refuse_percent;
+        let full = used_percent > limit_percent;
+        let refusal = full.then_some(Refusal::DiskFull { used_percent, limit_percent, path });
+        match (&self.disk_full, &refusal) {
+            (None, Some(refusal)) => tracing::error!(%refusal, "appends are refused"),
+            (Some(_), None) => tracing::info!(used_percent, limit_percent, "appends are accepted again"),
+            _ => {}
+        }
+        self.disk_full = refusal;
+    }
+
+    /// Says in the log when the disk will be full, if it goes on like this.
+    fn forecast(&mut self, now: Now, free: u64) {
+        let Some((since, before)) = self.agenda.last_forecast else {
+            self.agenda.last_forecast = Some((now.mono, free));
+            return;
+        };
+        let passed = now.mono - since;
+        if passed < FORECAST {
+            return;
+        }
+        self.agenda.last_forecast = Some((now.mono, free));
+        let shrunk = before.saturating_sub(free);
+        let hours = free.saturating_mul(passed.0.unsigned_abs()).checked_div(shrunk).map(|ms| ms / 3_600_000);
+        if let Some(hours) = hours.filter(|hours| *hours < 72) {
+            tracing::warn!(hours, free, "the disk will be full at the present rate");
+        }
+    }
+
+    fn delete_old(&mut self, now: Now, used_percent: u32, heads: &[(u64, Option<Millis>)]) {
+        // A file's newest record is no younger than the next file's first.
+        let files: Vec<_> = heads
+            .windows(2)
+            .filter_map(|two| {
+                let [_, (next, time)] = two else { return None };
+                Some((LogOffset(*next), *time))
+            })
+            .collect();
+        let situation = retain::Situation {
+            now_wall: now.wall,
+            used_percent,
+            asked: std::mem::take(&mut self.agenda.delete_asked),
+            keep_from: self.keep_from.unwrap_or(LogOffset(u64::MAX)).min(self.agenda.checkpoint_covers),
+            files: &files,
+        };
+        let n = retain::decide(&self.options.retention, &situation);
+        let segments = self.log.drop_oldest(n);
+        if segments.is_empty() {
+            return;
+        }
+        let first = self.log.first();
+        tracing::info!(files = segments.len(), %first, used_percent, "log files are deleted");
+        self.damaged.retain(|range| range.end > first.0);
+        self.agenda.clean_next = Some(0);
+        self.agenda.probing = true;
+        self.agenda.deletion = Some(Work::Delete { disk: Arc::clone(&self.disk), segments });
+    }
+
+    fn clean_job(&mut self) -> Option<Work> {
+        let from = self.agenda.clean_next?;
+        let (queues, next) = self.queues.to_clean(from, CLEAN_QUEUES);
+        self.agenda.clean_next = next;
+        if queues.is_empty() {
+            return None;
+        }
+        let (disk, files) = (Arc::clone(&self.disk), Arc::clone(&self.files));
+        Some(Work::Clean(Clean { disk, files, first: self.log.first().0, queues }))
+    }
+
+    fn cleaned(&mut self, result: io::Result<Cleaned>) {
+        self.agenda.queues_busy = false;
+        match result {
+            Ok(cleaned) => {
+                for (slot, generation, min) in cleaned.mins {
+                    if let Some(queue) =
+                        self.queues.get_mut(slot).filter(|queue| queue.generation == generation)
+                    {
+                        queue.min = queue.min.max(min);
+                    }
+                }
+            }
+            Err(why) => {
+                tracing::warn!(%why, "cleaning queues failed; it is tried again after the next deletion")
+            }
+        }
+    }
+
+    pub(super) fn refuse_for_room(&mut self, path: PathBuf, why: &io::Error) -> Refusal {
+        let refusal = Refusal::NoRoom { path, why: why.to_string().into() };
+        if self.no_room.replace(refusal.clone()).is_none() {
+            tracing::error!(%refusal, "appends are refused");
+        }
+        refusal
     }
 }

@@ -1,0 +1,146 @@
+//! Where queues begin and end, found in their files: the slow way, for a store that another broker had.
+//!
+//! A queue file is filled from its start, and what is filled never goes back in the log, so both the end and
+//! the entry of a log position are found by halving.
+
+use crate::{
+    disk::{DirEntry, Disk},
+    log::parse_file_name,
+    open::OpenError,
+    queue::{ENTRY_BYTES, Queues, files::Files},
+    types::{QueueEntry, QueueSlot},
+};
+use kerolox_protocol::{QueueId, names};
+use std::{io, path::Path};
+
+/// Puts every queue that has files into `queues`, with the entries of records between `first` and `before`.
+pub(super) fn restore_all(
+    disk: &dyn Disk,
+    files: &Files,
+    first: u64,
+    before: u64,
+    queues: &mut Queues,
+    lines: &mut Vec<String>,
+) -> Result<(), OpenError> {
+    let dir = files.dir();
+    for topic in disk.list(dir).map_err(OpenError::io(dir))? {
+        if !topic.is_dir || names::check(&topic.name, 255).is_err() {
+            lines.push(format!(
+                "{} is no topic's directory; it is left alone",
+                dir.join(&topic.name).display()
+            ));
+            continue;
+        }
+        let topic_dir = dir.join(&topic.name);
+        for queue in disk.list(&topic_dir).map_err(OpenError::io(&topic_dir))? {
+            // As the original: what is no number is passed over.
+            let Some(id) = queue.name.parse().ok().filter(|id| *id <= i32::MAX as u32 && queue.is_dir) else {
+                continue;
+            };
+            let queue_dir = topic_dir.join(&queue.name);
+            let listed = disk.list(&queue_dir).map_err(OpenError::io(&queue_dir))?;
+            let slot = queues.slot(&topic.name, QueueId(id));
+            let one = One { files, slot, topic: &topic.name, id: QueueId(id) };
+            let found = one.ends(&numbers(&listed, files, &queue_dir, lines), first, before);
+            match found.map_err(OpenError::io(&queue_dir))? {
+                Some((min, next)) => queues.restore(slot, min, next),
+                None => lines.push(format!("queue {} of {} has no usable file", id, topic.name)),
+            }
+            // It may never be read again; do not keep fifty thousand files open.
+            files.forget(slot);
+        }
+    }
+    Ok(())
+}
+
+/// Numbers of the files, in order; the last unbroken run of them.
+fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<String>) -> Vec<u64> {
+    let mut numbers: Vec<u64> = Vec::new();
+    for entry in listed {
+        let base = parse_file_name(&entry.name).filter(|base| base % files.file_bytes == 0);
+        match base {
+            Some(base) if entry.len == files.file_bytes => {
+                let number = base / files.file_bytes;
+                if numbers.last().is_some_and(|last| last + 1 != number) {
+                    lines.push(format!("{} lacks files; entries before the gap are gone", dir.display()));
+                    numbers.clear();
+                }
+                numbers.push(number);
+            }
+            _ => lines.push(format!(
+                "{} has {} bytes and is no file of this queue; it is left alone",
+                dir.join(&entry.name).display(),
+                entry.len
+            )),
+        }
+    }
+    numbers
+}
+
+struct One<'a> {
+    files: &'a Files,
+    slot: QueueSlot,
+    topic: &'a str,
+    id: QueueId,
+}
+
+impl One<'_> {
+    fn entry(&self, at: u64) -> io::Result<Option<QueueEntry>> {
+        let mut found = Vec::new();
+        self.files.read(self.slot, self.topic, self.id, at, 1, &mut found)?;
+        Ok(found.first().copied())
+    }
+
+    /// First offset and end, of entries of records between two positions of the log.
+    fn ends(&self, numbers: &[u64], first: u64, before: u64) -> io::Result<Option<(u64, u64)>> {
+        let (Some(low), Some(high)) = (numbers.first(), numbers.last()) else { return Ok(None) };
+        let per_file = self.files.per_file();
+        let (low, high) = (low * per_file, (high + 1) * per_file);
+        // The original's fillers tell position 0: they count as before everything, wherever they are.
+        let next = partition(low, high, |at| Ok(self.entry(at)?.is_some_and(|entry| entry.at.0 < before)))?;
+        let min = partition(low, next, |at| {
+            Ok(self.entry(at)?.is_none_or(|entry| entry.is_blank() || entry.at.0 < first))
+        })?;
+        Ok(Some((min, next)))
+    }
+}
+
+/// The first place where `is_low` does not hold; it holds for all before.
+fn partition(mut low: u64, mut high: u64, is_low: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_low(middle)? { low = middle + 1 } else { high = middle }
+    }
+    Ok(low)
+}
+
+/// Clears what files hold behind the ends of queues: an older broker would take it for entries.
+pub(super) fn clear_behind(files: &Files, queues: &Queues) -> io::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (topic, of_topic) in queues.topics() {
+        for (slot, queue) in of_topic {
+            let cleared = files.clear_behind(slot, topic, queue.id, queue.next())?;
+            if cleared > 0 {
+                lines.push(format!(
+                    "queue {} of {topic}: {} entries behind its end cleared",
+                    queue.id,
+                    cleared / ENTRY_BYTES
+                ));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_finds_every_border() {
+        for border in 0..20 {
+            assert_eq!(partition(0, 19, |at| Ok(at < border)).unwrap(), border.min(19));
+        }
+        assert_eq!(partition(7, 7, |_| Ok(true)).unwrap(), 7);
+    }
+}

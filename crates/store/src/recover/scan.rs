@@ -1,0 +1,165 @@
+//! Reading the log from a position on, record by record, and deciding where it ends.
+//!
+//! | What stands there | What it means |
+//! |---|---|
+//! | a record that says it stands there, sizes and CRC right | part of the log |
+//! | the filler with exactly the bytes left | go on in the next file |
+//! | anything else, nothing good behind | the end |
+//! | anything else, good records behind it | damage, or the ruins of a power cut: the caller knows which |
+//!
+//! A record of an earlier life of the file tells another position; one that was cut off earlier and came back
+//! tells a time before its predecessors'. Neither is taken for part of the log.
+
+use crate::{disk::File, log::Log};
+use kerolox_protocol::{
+    Millis,
+    record::{BLANK_BYTES, Entry, FIXED_BYTES, MAGIC, MAGIC_BLANK, MAGIC_V2, Record, parse},
+};
+use std::{io, sync::Arc};
+
+/// Bytes read at once.
+const WINDOW: usize = 1 << 20;
+/// So many bytes of zeros behind the last good record are taken for the end of what was ever written.
+const ZEROS_MAX: u64 = 4 << 20;
+
+/// The ordinary ends of a log.
+pub(super) const FILES_END: &str = "the files end";
+pub(super) const NOTHING_WRITTEN: &str = "nothing was written there";
+
+/// What stands at a position.
+pub(super) enum Found<'a> {
+    Record(Record<'a>),
+    /// The file ends here; the log goes on at this position.
+    Filler(u64),
+    /// No record, and why.
+    Nothing(String),
+}
+
+/// Reads a log without keeping more than a window of it.
+pub(super) struct Cursor<'a> {
+    log: &'a Log,
+    window: Vec<u8>,
+    window_at: u64,
+    file: Option<(u64, Arc<dyn File>)>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(log: &'a Log) -> Cursor<'a> {
+        Cursor { log, window: Vec::new(), window_at: 0, file: None }
+    }
+
+    fn segment_end(&self, at: u64) -> Option<u64> {
+        let last = self.log.segments().back()?.base + self.log.segment_bytes();
+        let within = at >= self.log.segments().front()?.base && at < last;
+        within.then(|| at - at % self.log.segment_bytes() + self.log.segment_bytes())
+    }
+
+    /// `n` bytes at `at`, all in one file.
+    fn fetch(&mut self, at: u64, n: usize) -> io::Result<&[u8]> {
+        let has = at >= self.window_at && at + n as u64 <= self.window_at + self.window.len() as u64;
+        if !has {
+            let end = self.segment_end(at).ok_or(io::ErrorKind::UnexpectedEof)?;
+            let len = (WINDOW.max(n) as u64).min(end - at) as usize;
+            let base = at - at % self.log.segment_bytes();
+            let file = match &self.file {
+                Some((of, file)) if *of == base => Arc::clone(file),
+                _ => self.log.file_at(at).ok_or(io::ErrorKind::NotFound)??.0,
+            };
+            self.file = Some((base, Arc::clone(&file)));
+            self.window.resize(len, 0);
+            self.window_at = at;
+            if let Err(why) = file.read_at(&mut self.window, at - base) {
+                self.window.clear();
+                return Err(why);
+            }
+        }
+        let from = (at - self.window_at) as usize;
+        self.window.get(from..from + n).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// What stands at `at`.
+    pub(super) fn look(&mut self, at: u64) -> io::Result<Found<'_>> {
+        let Some(end) = self.segment_end(at) else { return Ok(Found::Nothing(FILES_END.into())) };
+        let left = end - at;
+        if left < BLANK_BYTES as u64 {
+            return Ok(Found::Nothing("the file has no room for a record".into()));
+        }
+        let head = self.fetch(at, BLANK_BYTES)?;
+        let (size, magic) = (be32(head, 0), be32(head, 4));
+        match magic {
+            MAGIC_BLANK if u64::from(size) == left => return Ok(Found::Filler(end)),
+            MAGIC | MAGIC_V2 => {}
+            0 if size == 0 => return Ok(Found::Nothing(NOTHING_WRITTEN.into())),
+            _ => return Ok(Found::Nothing(format!("no record begins there (magic {magic:#010x})"))),
+        }
+        // Nothing is read, and no memory is taken, for a size before the record has told its own position.
+        if u64::from(size) > left || (size as usize) < FIXED_BYTES {
+            return Ok(Found::Nothing(format!("impossible size {size}")));
+        }
+        let told = be64(self.fetch(at, FIXED_BYTES)?, 28);
+        if told != at {
+            return Ok(Found::Nothing(format!("the record tells another position, {told}")));
+        }
+        match parse(self.fetch(at, size as usize)?) {
+            Ok(Entry::Message(record)) if record.crc_matches() => Ok(Found::Record(record)),
+            Ok(_) => Ok(Found::Nothing("the body is not what was stored (CRC)".into())),
+            Err(why) => Ok(Found::Nothing(why.to_string())),
+        }
+    }
+
+    /// The first position behind `at` where a good record stands that is not older than `since`. Looks through
+    /// the rest of the file up to a long run of zeros, then at the first bytes of the files that follow.
+    pub(super) fn find_behind(&mut self, at: u64, since: Millis) -> io::Result<Option<u64>> {
+        let own_end = self.segment_end(at);
+        let mut from = at + 1;
+        while let Some(end) = self.segment_end(from) {
+            let until = if Some(end) == own_end { end } else { end.min(from + ZEROS_MAX) };
+            if let Some(found) = self.find_in(from, until, since)? {
+                return Ok(Some(found));
+            }
+            from = end;
+        }
+        Ok(None)
+    }
+
+    fn find_in(&mut self, from: u64, end: u64, since: Millis) -> io::Result<Option<u64>> {
+        let mut at = from;
+        let mut zeros = 0u64;
+        while at + (FIXED_BYTES as u64) <= end && zeros < ZEROS_MAX {
+            let n = ((end - at) as usize).min(WINDOW);
+            let bytes = self.fetch(at, n)?;
+            if bytes.iter().all(|b| *b == 0) {
+                zeros += n as u64;
+                at += n as u64;
+                continue;
+            }
+            zeros = 0;
+            let candidates: Vec<u64> = candidates(bytes, at).collect();
+            for candidate in candidates {
+                if let Found::Record(record) = self.look(candidate)?
+                    && record.store_ms >= since
+                {
+                    return Ok(Some(candidate));
+                }
+            }
+            // A record's head may lie over the border of two windows.
+            at += (n.saturating_sub(FIXED_BYTES)).max(1) as u64;
+        }
+        Ok(None)
+    }
+}
+
+/// Positions where a record could begin: the magic number, and the record's own position where it belongs.
+fn candidates(bytes: &[u8], at: u64) -> impl Iterator<Item = u64> {
+    bytes.windows(FIXED_BYTES).enumerate().filter_map(move |(n, head)| {
+        let is_magic = matches!(be32(head, 4), MAGIC | MAGIC_V2);
+        (is_magic && be64(head, 28) == at + n as u64).then_some(at + n as u64)
+    })
+}
+
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,274 @@
+//! A store under test beside a model of it: the records in the order they were appended.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName, record::Draft};
+use kerolox_store::{
+    AppendError, Appended, Dispatch, Flush, Now, Opened, Options, PlanStatus, ReadLimits, Store, StoreJob,
+    disk::{Paths, memory::MemDisk},
+};
+use std::collections::BTreeMap;
+
+pub const LIMITS: ReadLimits = ReadLimits { count: 32, bytes: 262_144, cold_count: 8, cold_bytes: 65_536 };
+
+/// Small files, so that a few records cross many borders.
+pub fn options(flush: Flush) -> Options {
+    let mut options = Options::new(Paths::under("/store"));
+    options.segment_bytes = 16 << 10;
+    options.queue_file_bytes = 200;
+    options.message_bytes_max = 6 << 10;
+    options.flush = flush;
+    options.flush_interval = Millis(50);
+    options.behind_interval = Millis(20);
+    options.checkpoint_interval = Millis(200);
+    options.checkpoint_bytes = 64 << 10;
+    options.tail_bytes = 32 << 10;
+    options.queue_files_open_max = 4;
+    options.index_slots = 64;
+    options.index_max = 200;
+    options
+}
+
+pub fn draft<'a>(topic: &'a str, queue: u32, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
+    Draft {
+        topic,
+        queue_id: QueueId(queue),
+        flag: 0,
+        sys_flag: 0,
+        born_ms: Millis(1),
+        born_host: ([127, 0, 0, 1], 4000).into(),
+        store_host: ([127, 0, 0, 1], 10911).into(),
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties,
+    }
+}
+
+/// What one append gave.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub topic: String,
+    pub queue: u32,
+    pub offset: u64,
+    pub body: Vec<u8>,
+    pub end: LogOffset,
+}
+
+/// A store, its disk, its model.
+pub struct World {
+    pub disk: MemDisk,
+    pub options: Options,
+    pub store: Option<Store>,
+    pub opened: Opened,
+    pub now: Now,
+    pub jobs: Vec<StoreJob>,
+    /// Everything appended and not lost, in log order.
+    pub sent: Vec<Sent>,
+    pub count: u64,
+}
+
+impl World {
+    pub fn new(flush: Flush) -> World {
+        World::on(MemDisk::new(), options(flush))
+    }
+
+    pub fn on(disk: MemDisk, options: Options) -> World {
+        let now = Now { wall: Millis(1_000_000), mono: Millis(0) };
+        let (store, opened) = Store::open(disk.handle(), options.clone(), now.wall).unwrap();
+        World { disk, options, store: Some(store), opened, now, jobs: Vec::new(), sent: Vec::new(), count: 0 }
+    }
+
+    pub fn store(&mut self) -> &mut Store {
+        self.store.as_mut().unwrap()
+    }
+
+    /// A body that tells its number, so that no two are alike.
+    pub fn body(&mut self, len: usize) -> Vec<u8> {
+        self.count += 1;
+        let mut body = self.count.to_be_bytes().to_vec();
+        body.resize(len.max(8), self.count as u8);
+        body
+    }
+
+    pub fn append(&mut self, topic: &str, queue: u32, len: usize) -> Result<Appended, AppendError> {
+        let body = self.body(len);
+        let name = TopicName::new(topic).unwrap();
+        let now = self.now.wall;
+        let store = self.store();
+        let slot = store.slot(&name, QueueId(queue));
+        let unique = format!("UNIQ_KEY\u{1}ID{}\u{2}TAGS\u{1}A", body[7]);
+        let draft = draft(topic, queue, &body, unique.as_bytes());
+        let appended = store.append(now, &draft, slot, &Dispatch::of(topic, 0, unique.as_bytes()))?;
+        let (offset, end) = (appended.queue_offset.0, appended.end);
+        self.sent.push(Sent { topic: topic.into(), queue, offset, body, end });
+        Ok(appended)
+    }
+
+    pub fn append_batch(&mut self, topic: &str, queue: u32, lens: &[usize]) -> Result<(), AppendError> {
+        let bodies: Vec<_> = lens.iter().map(|len| self.body(*len)).collect();
+        let name = TopicName::new(topic).unwrap();
+        let now = self.now.wall;
+        let store = self.store();
+        let slot = store.slot(&name, QueueId(queue));
+        let drafts: Vec<_> =
+            bodies.iter().map(|body| (draft(topic, queue, body, b""), Dispatch::of(topic, 0, b""))).collect();
+        let mut appended = Vec::new();
+        store.append_batch(now, &drafts, slot, &mut appended)?;
+        assert_eq!(appended.len(), lens.len());
+        let segment = self.options.segment_bytes;
+        let first = appended.first().map(|first| first.at.0 / segment);
+        for (appended, body) in appended.into_iter().zip(bodies) {
+            assert_eq!(Some(appended.at.0 / segment), first, "a batch lies in one file");
+            assert_eq!(Some((appended.end.0 - 1) / segment), first, "a batch lies in one file");
+            let (offset, end) = (appended.queue_offset.0, appended.end);
+            self.sent.push(Sent { topic: topic.into(), queue, offset, body, end });
+        }
+        Ok(())
+    }
+
+    /// Runs what is due, and what comes of it, until nothing is.
+    pub fn settle(&mut self) {
+        loop {
+            let now = self.now;
+            let mut jobs = std::mem::take(&mut self.jobs);
+            self.store().jobs(now, &mut jobs);
+            if jobs.is_empty() {
+                return;
+            }
+            for job in jobs {
+                let done = job.run();
+                self.store().done(now, done);
+            }
+        }
+    }
+
+    /// Asks for jobs and runs one of those that wait.
+    pub fn run_one(&mut self, which: usize) {
+        let now = self.now;
+        let mut jobs = std::mem::take(&mut self.jobs);
+        self.store().jobs(now, &mut jobs);
+        if !jobs.is_empty() {
+            let done = jobs.remove(which % jobs.len()).run();
+            self.store().done(now, done);
+        }
+        self.jobs = jobs;
+    }
+
+    pub fn pass(&mut self, ms: i64) {
+        self.now.mono = self.now.mono + Millis(ms);
+        self.now.wall = self.now.wall + Millis(ms);
+    }
+
+    pub fn stop(&mut self) {
+        self.store().commit().unwrap();
+        self.store().stop();
+        self.settle();
+        assert!(self.store().is_clean(), "a stopped store is clean");
+        self.store = None;
+    }
+
+    pub fn open(&mut self) {
+        let (store, opened) = Store::open(self.disk.handle(), self.options.clone(), self.now.wall).unwrap();
+        self.opened = opened;
+        self.store = Some(store);
+    }
+
+    pub fn reopen(&mut self) {
+        self.stop();
+        self.disk = self.disk.kill();
+        self.open();
+        assert!(self.opened.clean, "{:?}", self.opened);
+        assert!(self.opened.lines.is_empty(), "{:?}", self.opened);
+        assert_eq!(self.opened.records, 0, "a clean start reads nothing again");
+    }
+
+    /// Ends the process: what was written stays, all else goes.
+    pub fn kill(&mut self) {
+        let written = self.store().written();
+        self.jobs.clear();
+        self.disk = self.disk.kill();
+        self.store = None;
+        self.open();
+        self.sent.retain(|sent| sent.end <= written);
+        self.lost_nothing_else();
+    }
+
+    /// Ends the machine: what was flushed stays, of the rest a beginning.
+    pub fn power_cut(&mut self, seed: u64) {
+        let (flushed, written) = (self.store().flushed(), self.store().written());
+        self.jobs.clear();
+        self.disk = self.disk.power_cut(seed);
+        self.store = None;
+        self.open();
+        let end = self.store().end();
+        assert!(end >= flushed, "flushed up to {flushed}, recovered up to {end}: {:?}", self.opened);
+        self.sent.retain(|sent| sent.end <= end && sent.end <= written);
+        self.lost_nothing_else();
+    }
+
+    fn lost_nothing_else(&mut self) {
+        assert!(self.opened.damaged.is_empty(), "{:?}", self.opened);
+        let end = self.sent.last().map_or(LogOffset(0), |sent| sent.end);
+        let segment = self.options.segment_bytes;
+        let store = self.store();
+        // A filler behind the last record may have survived without the record it made room for.
+        assert!(
+            store.end() == end || store.end().0 == end.0.next_multiple_of(segment),
+            "{end} {:?}",
+            store.end()
+        );
+        self.check();
+    }
+
+    /// Compares everything that readers see with the model.
+    pub fn check(&mut self) {
+        let store = self.store.as_ref().unwrap();
+        let confirmed = store.confirmed();
+        let mut expected: BTreeMap<(&str, u32), Vec<&Sent>> = BTreeMap::new();
+        for sent in &self.sent {
+            let queue = expected.entry((&sent.topic, sent.queue)).or_default();
+            assert_eq!(sent.offset, queue.len() as u64, "offsets are dense");
+            queue.push(sent);
+        }
+        for ((topic, queue), all) in expected {
+            let visible: Vec<_> = all.into_iter().take_while(|sent| sent.end <= confirmed).collect();
+            let Some(slot) = store.find_slot(topic, QueueId(queue)) else {
+                assert!(visible.is_empty(), "{topic} {queue} is gone");
+                continue;
+            };
+            assert_eq!(store.bounds(slot).max.0, visible.len() as u64, "{topic} {queue}");
+            let found = read_all(store, topic, queue, 0);
+            assert_eq!(found.len(), visible.len());
+            for (found, sent) in found.iter().zip(visible) {
+                assert_eq!((found.0, &found.1), (sent.offset, &sent.body));
+            }
+        }
+    }
+}
+
+/// Offsets and bodies of a queue from an offset on, the way a consumer gets them.
+pub fn read_all(store: &Store, topic: &str, queue: u32, from: u64) -> Vec<(u64, Vec<u8>)> {
+    let Some(slot) = store.find_slot(topic, QueueId(queue)) else { return Vec::new() };
+    let mut next = QueueOffset(from.max(store.bounds(slot).min.0));
+    let mut found = Vec::new();
+    loop {
+        let plan = store.plan(slot, next, LIMITS, &mut |_| true);
+        match plan.status {
+            PlanStatus::Overflow | PlanStatus::Empty => return found,
+            PlanStatus::Found | PlanStatus::Removing => {}
+            other => panic!("{other:?} at {next} of {topic} {queue}"),
+        }
+        assert!(plan.next > next, "a plan goes on");
+        let mut bytes = Vec::new();
+        plan.slices.read_into(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, plan.slices.total_len());
+        for record in kerolox_protocol::record::parse_all(&bytes) {
+            let record = record.unwrap();
+            assert!(record.crc_matches());
+            assert_eq!((record.topic, record.queue_id), (topic, queue as i32));
+            found.push((record.queue_offset as u64, record.body.to_vec()));
+        }
+        next = plan.next;
+    }
+}
