@@ -1,0 +1,126 @@
+//! Queue locks for orderly consumption: who may read which queue. In memory only, as in the original.
+//!
+//! Knows groups, clients and queues by name; knows no connection: a lock outlives the connection of its
+//! holder, who may come back over another one, and ends by time. [`serve`] answers the requests.
+//!
+//! **Invariant:** at no time do two clients hold one queue of one group.
+
+pub mod serve;
+#[cfg(test)]
+mod tests;
+
+use kerolox_protocol::{GroupName, Millis};
+use std::{collections::BTreeMap, fmt};
+
+/// A lock not renewed for longer is free. Reference: `REBALANCE_LOCK_MAX_LIVE_TIME`.
+pub const LOCK_MS: Millis = Millis(60_000);
+/// Locks in all; a cluster of ten thousand queues with a hundred orderly groups has a million.
+pub const LOCKS_MAX: usize = 1_000_000;
+
+/// A queue as clients name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Queue {
+    /// Topic.
+    pub topic: String,
+    /// Broker name, as the client wrote it.
+    pub broker: String,
+    /// Queue.
+    pub queue: i32,
+}
+
+#[derive(Debug, Clone)]
+struct Lock {
+    client: String,
+    since: Millis,
+}
+
+impl Lock {
+    fn is_over(&self, now: Millis) -> bool {
+        now - self.since > LOCK_MS
+    }
+}
+
+/// There is no room for more locks; answered "busy".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "this broker holds {LOCKS_MAX} queue locks already; a lock that is not renewed ends after a minute"
+        )
+    }
+}
+
+/// All locks.
+#[derive(Debug, Clone, Default)]
+pub struct Locks {
+    groups: BTreeMap<GroupName, BTreeMap<Queue, Lock>>,
+    held: usize,
+    next_sweep: Millis,
+}
+
+impl Locks {
+    /// Locks what is free, the client's own or expired; returns what the client now holds. `now` is monotonic.
+    pub fn lock(&mut self, now: Millis, group: &GroupName, client: &str, queues: Vec<Queue>) -> Vec<Queue> {
+        self.sweep(now);
+        let held = self.groups.entry(group.clone()).or_default();
+        let mut granted = Vec::new();
+        for queue in queues {
+            match held.get_mut(&queue) {
+                Some(lock) if lock.client != client && !lock.is_over(now) => continue,
+                Some(lock) => *lock = Lock { client: client.to_owned(), since: now },
+                None => {
+                    held.insert(queue.clone(), Lock { client: client.to_owned(), since: now });
+                    self.held += 1;
+                }
+            }
+            granted.push(queue);
+        }
+        if held.is_empty() {
+            self.groups.remove(group);
+        }
+        granted
+    }
+
+    /// Whether so many more locks may be asked for.
+    pub fn room(&mut self, now: Millis, queues: usize) -> Result<(), Full> {
+        self.sweep(now);
+        if self.held + queues > LOCKS_MAX { Err(Full) } else { Ok(()) }
+    }
+
+    /// Frees what the client holds.
+    pub fn unlock(&mut self, group: &GroupName, client: &str, queues: &[Queue]) {
+        let Some(held) = self.groups.get_mut(group) else { return };
+        for queue in queues {
+            if held.get(queue).is_some_and(|lock| lock.client == client) {
+                held.remove(queue);
+                self.held -= 1;
+            }
+        }
+        if held.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Who holds a queue now.
+    pub fn holder(&self, now: Millis, group: &str, queue: &Queue) -> Option<&str> {
+        let lock = self.groups.get(group)?.get(queue)?;
+        (!lock.is_over(now)).then_some(lock.client.as_str())
+    }
+
+    /// Forgets what nobody renewed; at most once per lifetime of a lock, so that it costs nothing per call.
+    fn sweep(&mut self, now: Millis) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + LOCK_MS;
+        self.held = 0;
+        self.groups.retain(|_, held| {
+            held.retain(|_, lock| !lock.is_over(now));
+            self.held += held.len();
+            !held.is_empty()
+        });
+    }
+}
