@@ -4,9 +4,24 @@
 //! [`crate::clients`].
 
 use crate::topics::DataVersion;
-use kerolox_protocol::{GroupName, Millis};
+use kerolox_protocol::{GroupName, Millis, body};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups in all.
+pub const GROUPS_MAX: usize = 200_000;
+/// Groups with this prefix are the system's and always made when used.
+pub const SYSTEM_PREFIX: &str = "CID_RMQ_SYS_";
+/// The groups every broker has (wire reference, section 7.2).
+const BUILTIN: [&str; 7] = [
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+];
 
 /// One group. Reference: `SubscriptionGroupConfig`; the serde form is that of `subscriptionGroup.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +45,39 @@ pub struct GroupConfig {
     pub retry_queue_nums: i32,
     /// Broker to read from when slow.
     pub which_broker_when_consume_slowly: i64,
+}
+
+impl From<&GroupConfig> for body::SubscriptionGroupConfig {
+    fn from(group: &GroupConfig) -> body::SubscriptionGroupConfig {
+        body::SubscriptionGroupConfig {
+            broker_id: group.broker_id,
+            consume_broadcast_enable: group.consume_broadcast_enable,
+            consume_enable: group.consume_enable,
+            consume_from_min_enable: group.consume_from_min_enable,
+            group_name: group.group_name.clone(),
+            notify_consumer_ids_changed_enable: group.notify_consumer_ids_changed_enable,
+            retry_max_times: group.retry_max_times,
+            retry_queue_nums: group.retry_queue_nums,
+            which_broker_when_consume_slowly: group.which_broker_when_consume_slowly,
+            ..body::SubscriptionGroupConfig::default()
+        }
+    }
+}
+
+impl From<body::SubscriptionGroupConfig> for GroupConfig {
+    fn from(group: body::SubscriptionGroupConfig) -> GroupConfig {
+        GroupConfig {
+            broker_id: group.broker_id,
+            consume_broadcast_enable: group.consume_broadcast_enable,
+            consume_enable: group.consume_enable,
+            consume_from_min_enable: group.consume_from_min_enable,
+            group_name: group.group_name,
+            notify_consumer_ids_changed_enable: group.notify_consumer_ids_changed_enable,
+            retry_max_times: group.retry_max_times,
+            retry_queue_nums: group.retry_queue_nums,
+            which_broker_when_consume_slowly: group.which_broker_when_consume_slowly,
+        }
+    }
 }
 
 impl Default for GroupConfig {
@@ -59,17 +107,8 @@ pub struct Groups {
 impl Groups {
     /// The groups every broker has (wire reference, section 7.2).
     pub fn builtin() -> Groups {
-        let names = [
-            "TOOLS_CONSUMER",
-            "FILTERSRV_CONSUMER",
-            "SELF_TEST_C_GROUP",
-            "CID_ONS-HTTP-PROXY",
-            "CID_ONSAPI_PULL",
-            "CID_ONSAPI_PERMISSION",
-            "CID_ONSAPI_OWNER",
-        ];
         let mut groups = Groups::default();
-        for group in names.iter().filter_map(|name| GroupName::new(name).ok()) {
+        for group in BUILTIN.iter().filter_map(|name| GroupName::new(name).ok()) {
             let config = GroupConfig { group_name: group.to_string(), ..GroupConfig::default() };
             groups.all.insert(group, config);
         }
@@ -86,12 +125,25 @@ impl Groups {
     pub fn get_or_create(&mut self, now: Millis, name: &str, auto_create: bool) -> Option<&GroupConfig> {
         if !self.all.contains_key(name) {
             let group = GroupName::new(name).ok()?;
-            if !auto_create && !name.starts_with("CID_RMQ_SYS_") {
+            if !auto_create && !name.starts_with(SYSTEM_PREFIX) {
+                return None;
+            }
+            if self.all.len() >= GROUPS_MAX {
                 return None;
             }
             self.put(now, group, GroupConfig::default());
         }
         self.all.get(name)
+    }
+
+    /// Whether the group is one that every broker has.
+    pub fn is_builtin(name: &str) -> bool {
+        BUILTIN.contains(&name)
+    }
+
+    /// Number of groups.
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// All groups, by name.

@@ -4,7 +4,7 @@
 //! records of the log before the request that made it is answered. Knows no queue content and no connection.
 
 use crate::{call::Fail, options::Options};
-use kerolox_protocol::{Millis, TopicName, code};
+use kerolox_protocol::{Millis, TopicName, body, code};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,27 @@ pub const DEFAULT_TOPIC: &str = "TBW102";
 /// Where the broker's own state is kept, queue 0.
 pub const STATE_TOPIC: &str = "rmq_sys_KEROLOX_STATE";
 
+/// Topics in all. A registration of so many still fits into one frame when it is compressed.
+pub const TOPICS_MAX: usize = 200_000;
+/// Queues a topic may have: the original's admin tools offer fewer, and each costs files.
+pub const QUEUES_MAX: u32 = 65_535;
+
+/// Topics nobody may create, change or delete by request (wire reference, section 7.2). Those named after the
+/// cluster and the broker are added from the configuration.
+const SYSTEM: &[&str] = &[
+    DEFAULT_TOPIC,
+    SCHEDULE_TOPIC,
+    "BenchmarkTest",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRACE_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    OFFSET_MOVED_TOPIC,
+];
+/// Names with this prefix are the system's, too.
+const SYSTEM_PREFIX: &str = "rmq_sys_";
+
 /// Version of a table, as registrations and files carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DataVersion {
@@ -43,6 +64,30 @@ pub struct DataVersion {
     /// Time of the last change, Unix ms.
     #[serde(default)]
     pub timestamp: i64,
+}
+
+impl From<DataVersion> for body::DataVersion {
+    fn from(version: DataVersion) -> body::DataVersion {
+        body::DataVersion { counter: version.counter, state_version: 0, timestamp: version.timestamp }
+    }
+}
+
+impl From<&TopicConfig> for body::TopicConfig {
+    fn from(topic: &TopicConfig) -> body::TopicConfig {
+        body::TopicConfig {
+            attributes: BTreeMap::new(),
+            order: topic.order,
+            perm: topic.perm.cast_signed(),
+            read_queue_nums: topic.read_queue_nums.cast_signed(),
+            topic_filter_type: match topic.topic_filter_type {
+                TopicFilterType::SingleTag => body::config::TopicFilterType::SingleTag,
+                TopicFilterType::MultiTag => body::config::TopicFilterType::MultiTag,
+            },
+            topic_name: topic.topic_name.to_string(),
+            topic_sys_flag: topic.topic_sys_flag.cast_signed(),
+            write_queue_nums: topic.write_queue_nums.cast_signed(),
+        }
+    }
 }
 
 impl DataVersion {
@@ -133,17 +178,36 @@ pub struct Wish<'a> {
 }
 
 /// The table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Topics {
+    /// Whether senders make topics from the template; the key `autoCreateTopicEnable`, which is live.
+    pub auto_create: bool,
+    system: BTreeSet<String>,
     all: BTreeMap<TopicName, TopicConfig>,
     changed: BTreeSet<TopicName>,
     version: DataVersion,
 }
 
+impl Default for Topics {
+    fn default() -> Topics {
+        Topics {
+            auto_create: true,
+            system: SYSTEM.iter().map(|name| (*name).to_owned()).collect(),
+            all: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            version: DataVersion::default(),
+        }
+    }
+}
+
 impl Topics {
     /// The topics every broker has (wire reference, section 7.1).
     pub fn builtin(options: &Options) -> Topics {
-        let mut topics = Topics::default();
+        let mut topics = Topics { auto_create: options.broker.auto_create_topic_enable, ..Topics::default() };
+        let named = [&options.broker.broker_cluster_name, &options.broker.broker_name];
+        topics.system.extend(named.into_iter().cloned());
+        topics.system.insert(format!("{}_REPLY_TOPIC", options.broker.broker_cluster_name));
+        topics.system.insert(options.broker.msg_trace_topic_name.clone());
         let mut add = |name: &str, queues, perm| {
             // The cluster's and the broker's name come from the operator and may be no topic names.
             if let Ok(name) = TopicName::new(name) {
@@ -175,6 +239,34 @@ impl Topics {
     /// All topics, by name.
     pub fn all(&self) -> impl Iterator<Item = &TopicConfig> {
         self.all.values()
+    }
+
+    /// Number of topics.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether the topic is the system's: nobody may create, change or delete it by request.
+    pub fn is_system(&self, name: &str) -> bool {
+        self.system.contains(name) || name.starts_with(SYSTEM_PREFIX)
+    }
+
+    /// The system's topics that are not simply one per broker, by name. Reference: code 305.
+    pub fn system(&self) -> impl Iterator<Item = &str> {
+        self.system.iter().map(String::as_str)
+    }
+
+    /// The table is to be told anew although no topic changed.
+    pub fn touch(&mut self, now: Millis) {
+        self.version.next(now);
+    }
+
+    /// Whether there is room for another topic.
+    pub fn room(&self) -> Result<(), Fail> {
+        if self.all.len() < TOPICS_MAX {
+            return Ok(());
+        }
+        Err(Fail::busy(format!("this broker has {TOPICS_MAX} topics, the most it takes; delete unused ones")))
     }
 
     /// Version of the table.
@@ -216,10 +308,13 @@ impl Topics {
 
     fn make(&self, name: &str, wish: Wish<'_>) -> Result<TopicConfig, Fail> {
         let topic = TopicName::new(name).map_err(|why| Fail::error(why.to_string()))?;
+        self.room()?;
         let retry = name.starts_with(kerolox_protocol::names::RETRY_PREFIX);
         let unit = if wish.unit { if retry { 2 } else { 1 } } else { 0 };
+        let switched_off = wish.template == DEFAULT_TOPIC && !self.auto_create;
         if let Some(template) = self.all.get(wish.template)
             && template.perm & PERM_INHERIT != 0
+            && !switched_off
         {
             let wanted = u32::try_from(wish.queues).unwrap_or(0);
             let queues = wanted.min(template.write_queue_nums);
