@@ -7,6 +7,7 @@
 use crate::{Broker, answer};
 use kerolox_net::{ConnId, Now, Outbox, Peer};
 use kerolox_protocol::{
+    body::BodyError,
     code,
     frame::Codec,
     header::{FieldError, Fields, Header},
@@ -82,6 +83,12 @@ impl Fail {
 
 impl From<FieldError> for Fail {
     fn from(why: FieldError) -> Fail {
+        Fail::error(why.to_string())
+    }
+}
+
+impl From<BodyError> for Fail {
+    fn from(why: BodyError) -> Fail {
         Fail::error(why.to_string())
     }
 }

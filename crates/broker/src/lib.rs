@@ -37,6 +37,7 @@ pub mod service;
 pub mod stats;
 pub mod topics;
 
+mod once;
 mod random;
 
 pub use options::Options;
