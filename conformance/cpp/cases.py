@@ -20,7 +20,7 @@ class Inbox:
         self.all.append({
             "body": message.body, "tags": message.tags, "keys": message.keys, "topic": message.topic, "id": message.id,
             "times": message.reconsume_times, "queue": message.queue_id, "offset": message.queue_offset,
-            "born": message.born_timestamp, "colour": message.get_property("colour"), "at": time.time() * 1000,
+            "born": message.born_timestamp, "size": message.store_size, "colour": message.get_property("colour"), "at": time.time() * 1000,
         })
 
     def wait(self, count, seconds):
@@ -149,13 +149,14 @@ def send_batch(c):
     c.push(inbox.put)
     inbox.wait(2, 45)
     # This client marks a batch with "batch":"1", which the original does not read as true: it stores the whole body as
-    # one message. A server that splits it serves the user better; none may lose a part.
-    together = b"".join(m["body"] for m in inbox.all)
-    if len(inbox.all) > 2 or b"batched8" not in together:
-        inbox.wait(10, 20)
-        together = b"".join(m["body"] for m in inbox.all)
+    # one message. A server that splits it serves the user better; none may lose a part. The binding shows a body only up
+    # to its first zero byte, so of the one message only the size can be seen.
+    if len(inbox.all) == 2 and max(m["size"] for m in inbox.all) > 9 * len("batched0") + 9 * 20:
+        return
+    inbox.wait(10, 20)
     for i in range(9):
-        expect(together.count(b"batched%d" % i) == 1, "part %d of the batch is missing or doubled" % i)
+        times = [m["body"] for m in inbox.all].count(b"batched%d" % i)
+        expect(times == 1, "part %d of the batch came %d times" % (i, times))
 
 
 def tags(c):

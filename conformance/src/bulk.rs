@@ -35,7 +35,7 @@ pub fn run(place: &Place, target: &Target, dir: &Path, count: usize, kill: bool)
     let server = &mut Server::start(target, dir)?;
     let topic = if kill { "BulkKill" } else { "BulkSteady" };
     let bulk = |args: &[&str], log: &str| -> Result<Command> {
-        let mut command = place.java(&place.work.join("java/lib"))?;
+        let mut command = place.java(&place.work.join("java/lib"), "bulk")?;
         command.arg("Bulk").args(args);
         command
             .stdout(File::create(place.log(log)?)?)
@@ -190,7 +190,7 @@ impl Deliveries {
 /// What was acknowledged and what has come.
 struct Book {
     acknowledged: Vec<bool>,
-    times: Vec<u8>,
+    came: Vec<bool>,
     missing: usize,
     copies: usize,
     per_consumer: Vec<usize>,
@@ -230,7 +230,7 @@ impl Book {
         }
         Ok(Book {
             acknowledged,
-            times: vec![0; count],
+            came: vec![false; count],
             missing,
             copies: 0,
             per_consumer: vec![0; CONSUMERS],
@@ -241,15 +241,15 @@ impl Book {
     }
 
     fn delivered(&mut self, consumer: usize, delivery: Delivery) {
-        let Some(times) = self.times.get_mut(delivery.number) else {
+        let Some(came) = self.came.get_mut(delivery.number) else {
             self.disorder = Some(format!("{delivery:?} was never sent"));
             return;
         };
-        if *times > 0 {
+        if *came {
             self.copies += 1;
             return;
         }
-        *times = 1;
+        *came = true;
         if let Some(share) = self.per_consumer.get_mut(consumer) {
             *share += 1;
         }
@@ -269,8 +269,7 @@ impl Book {
 
     fn judge(&self) -> Result<()> {
         if self.missing > 0 {
-            let example =
-                self.times.iter().zip(&self.acknowledged).position(|(times, yes)| *times == 0 && *yes);
+            let example = self.came.iter().zip(&self.acknowledged).position(|(came, yes)| !came && *yes);
             bail!("{} acknowledged messages were never delivered, such as number {example:?}", self.missing);
         }
         if let Some(disorder) = &self.disorder {

@@ -125,7 +125,12 @@ impl Run {
             }
         }
         self.bulk(target, &dir);
-        self.close()
+        let good = self.close()?;
+        if good {
+            // After a failure the servers' logs are wanted.
+            let _ = fs::remove_dir_all(&dir);
+        }
+        Ok(good)
     }
 
     /// The case pattern for this suite, or `None` when `--only` leaves the suite out.

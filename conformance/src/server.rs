@@ -42,7 +42,8 @@ impl Server {
             Target::Kerolox(_) => server.spawn_dev()?,
             Target::Original(script) => {
                 let mut start = Command::new(script);
-                start.arg("start").arg(dir).arg(port.to_string());
+                // On a busy machine it would refuse sends that waited 200 ms, and clients do not say those again.
+                start.arg("start").arg(dir).arg(port.to_string()).arg("waitTimeMillsInSendQueue=10000");
                 run_script(start, dir)?;
             }
         }
@@ -87,7 +88,11 @@ impl Server {
             Target::Kerolox(_) => self.spawn_dev()?,
             Target::Original(script) => {
                 let mut broker = Command::new(script);
-                broker.arg("broker").arg(&self.dir).arg(self.port.to_string());
+                broker
+                    .arg("broker")
+                    .arg(&self.dir)
+                    .arg(self.port.to_string())
+                    .arg("waitTimeMillsInSendQueue=10000");
                 run_script(broker, &self.dir)?;
             }
         }

@@ -87,12 +87,12 @@ impl Suite {
     pub fn command(&self, place: &Place, namesrv: &str, broker: &str, pattern: &str) -> Result<Command> {
         let mut command = match &self.kind {
             Kind::Java { set, properties } => {
-                let mut command = place.java(&place.work.join("java/lib"))?;
+                let mut command = place.java(&place.work.join("java/lib"), self.name)?;
                 command.args(*properties).args(["Suite", namesrv, set, pattern]);
                 command
             }
             Kind::JavaRelease(release) => {
-                let mut command = place.java(&place.work.join(format!("java/lib-{release}")))?;
+                let mut command = place.java(&place.work.join(format!("java/lib-{release}")), self.name)?;
                 command.args(OPEN_FOR_OLD_NETTY).args(["Suite", namesrv, "quickstart", pattern]);
                 command
             }
@@ -103,6 +103,7 @@ impl Suite {
             }
             Kind::Node => {
                 let mut command = Command::new("node");
+                command.env("NODE_PATH", place.work.join("node/node_modules"));
                 command.arg(place.home.join("node/cases.js")).args([namesrv, broker, pattern]);
                 command
             }
@@ -131,12 +132,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// A JVM call with our classes and the client's jars, up to the name of the class to run.
-    pub fn java(&self, jars: &Path) -> Result<Command> {
+    /// A JVM call with our classes and the client's jars, up to the name of the class to run; `user` names its home folder.
+    pub fn java(&self, jars: &Path, user: &str) -> Result<Command> {
         let path = |path: &Path| path.to_str().map(str::to_owned).context("a folder's name is not text");
         let classes = path(&self.work.join("java/classes"))?;
         let conf = path(&self.home.join("java/conf"))?;
-        let home = path(&self.work.join("home/java"))?;
+        let home = path(&self.work.join("home").join(user))?;
         let mut command = Command::new("java");
         command
             .args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "-Drocketmq.client.rebalance.waitInterval=2000"])
@@ -190,10 +191,14 @@ impl Place {
     }
 
     fn build_node(&self) -> Result<()> {
-        let folder = self.home.join("node");
-        let done = folder.join("node_modules/.done");
-        if modified(&done) > modified(&folder.join("package-lock.json")) {
+        let (from, folder) = (self.home.join("node"), self.work.join("node"));
+        let done = folder.join(".done");
+        if modified(&done) > modified(&from.join("package-lock.json")) {
             return Ok(());
+        }
+        fs::create_dir_all(&folder)?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(from.join(name), folder.join(name))?;
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder);

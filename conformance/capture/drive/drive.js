@@ -1,8 +1,6 @@
 'use strict';
 // Says the everyday requests of the Node client once, so that a capture holds one of each.
-const { createRequire } = require('module');
-const load = createRequire(process.argv[3] + '/package.json');
-const { Producer, Consumer, Message } = load('ali-ons');
+const { Producer, Consumer, Message } = require('ali-ons');
 const quiet = { info() {}, warn: console.error, error: console.error, debug() {} };
 const options = { nameSrv: process.argv[2], httpclient: {}, logger: quiet };
 
