@@ -14,7 +14,7 @@
 mod chunks;
 mod segment;
 
-pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name};
+pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
 use crate::disk::{Disk, File};
 use chunks::Chunks;

@@ -95,13 +95,15 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let mut report = Opened::default();
     let left = left_behind(&**disk, &options, &mut report.lines).map_err(OpenError::io(&root))?;
     let known = left.ends.as_ref();
-    let segments =
-        dirs::segments(&**disk, &mut options, known.map(|ends| ends.segment_bytes), &mut report.lines)?;
+    let unsure_from = if left.aborted && !left.same_boot { left.flushed } else { u64::MAX };
+    let size = known.map(|ends| ends.segment_bytes);
+    let segments = dirs::segments(&**disk, &mut options, size, unsure_from, &mut report.lines)?;
     match known {
         Some(ends) => options.queue_file_bytes = ends.queue_file_bytes,
         None => dirs::queue_file_bytes(&**disk, &mut options, &mut report.lines)?,
     }
-    let start = segments.front().map_or(0, |first| first.base);
+    let covered = known.map_or(0, |ends| ends.covers.0);
+    let start = segments.front().map_or(covered.next_multiple_of(options.segment_bytes), |first| first.base);
     let (file_bytes, open_max) = (options.queue_file_bytes, options.queue_files_open_max);
     let files = Files::new(Arc::clone(disk), options.paths.consume_queue(), file_bytes, open_max);
     let log = Log::new(Arc::clone(disk), dir, options.segment_bytes, segments, start, options.tail_bytes);
@@ -341,7 +343,7 @@ impl Recovery<'_> {
         let end = self.log.end().0;
         let as_left = self.report.clean && end == from;
         if !as_left {
-            let aside = self.root.join("kerolox.quarantine");
+            let aside = self.root.join(dirs::QUARANTINE);
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
             self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;

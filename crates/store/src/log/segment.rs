@@ -59,7 +59,7 @@ pub(crate) fn create(
 
 /// Removes a file that lies behind the end of the log. One that begins with anything but zeros is moved to
 /// `aside` instead: nothing is deleted only because we cannot tell what it is.
-pub(super) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::Result<String> {
+pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::Result<String> {
     let mut head = [0; 4096];
     let file = segment.file(disk)?;
     let len = file.len()?.min(head.len() as u64) as usize;

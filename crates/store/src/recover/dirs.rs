@@ -2,13 +2,15 @@
 
 use crate::{
     disk::{Disk, Open},
-    log::{Segment, file_name, parse_file_name},
+    log::{Segment, file_name, parse_file_name, put_away},
     open::{Cause, OpenError},
     options::Options,
     queue::ENTRY_BYTES,
 };
 use std::{collections::VecDeque, path::Path};
 
+/// Directory for what is not understood, under the root.
+pub(super) const QUARANTINE: &str = "kerolox.quarantine";
 /// Smaller log files cannot hold the largest record that is accepted by default.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 
@@ -34,11 +36,12 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The files of the log, in order and without gaps. A store keeps the file size it was made with, which is
-/// `known` if a Kerolox had it before.
+/// `known` if a Kerolox had it before. From `unsure_from` on a power cut may have taken names and lengths.
 pub(super) fn segments(
     disk: &dyn Disk,
     options: &mut Options,
     known: Option<u64>,
+    unsure_from: u64,
     lines: &mut Vec<String>,
 ) -> Result<VecDeque<Segment>, OpenError> {
     let mut found = Vec::new();
@@ -72,19 +75,27 @@ pub(super) fn segments(
     let mut segments: VecDeque<Segment> = VecDeque::new();
     let last = found.len().saturating_sub(1);
     for (n, (base, path, len)) in found.into_iter().enumerate() {
-        if len < options.segment_bytes && n == last {
+        if base % options.segment_bytes != 0 || base > i64::MAX as u64 / 2 {
+            return Err(OpenError::new(path, Cause::Foreign(file_name(base))));
+        }
+        let first = if base > unsure_from { unsure_from - unsure_from % options.segment_bytes } else { base };
+        let wanted = segments.back().map_or(first, |last| last.base + options.segment_bytes);
+        if base != wanted {
+            if wanted + options.segment_bytes <= unsure_from {
+                let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+                return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
+            }
+            // What was never synced need not survive in order. Nothing in it was confirmed durable.
+            let aside = options.paths.root.join(QUARANTINE);
+            let moved = put_away(disk, &Segment::existing(base, path), &aside);
+            lines.push(moved.map_err(OpenError::io(&aside))?);
+            continue;
+        }
+        if len < options.segment_bytes && (n == last || base >= unsure_from) {
             let lengthen = disk.open(&path, Open::Write).and_then(|file| file.set_len(options.segment_bytes));
             lengthen.map_err(OpenError::io(&path))?;
         } else if len != options.segment_bytes {
             return Err(OpenError::new(path, Cause::Sizes { found: len, wanted: options.segment_bytes }));
-        }
-        let wanted = segments.back().map_or(base, |last| last.base + options.segment_bytes);
-        if base % options.segment_bytes != 0 || base > i64::MAX as u64 / 2 {
-            return Err(OpenError::new(path, Cause::Foreign(file_name(base))));
-        }
-        if base != wanted {
-            let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-            return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
         }
         segments.push_back(Segment::existing(base, path));
     }
