@@ -6,7 +6,8 @@ use crate::call::{Fail, Out, Ticket};
 use kerolox_net::ConnId;
 use kerolox_protocol::{
     frame::Codec,
-    header::{Ext, FLAG_ONEWAY, Header},
+    header::{Ext, FLAG_ONEWAY, Fields, Header},
+    rpc::produce::SendReply,
 };
 
 /// An answer that still lacks its address.
@@ -38,6 +39,11 @@ impl Answer {
     pub fn send(&self, to: &Ticket, out: &mut Out) {
         out.send(to.conn, |buffer| self.write(to, buffer));
     }
+}
+
+/// Writes the answer of a send: `code` is 0 or one of those that mean "stored, but".
+pub(crate) fn write_sent(code: i32, fields: SendReply, to: &Ticket, out: &mut Vec<u8>) {
+    Answer { code, ext: Some(fields.to_ext()), remark: None, body: Vec::new() }.write(to, out);
 }
 
 impl From<Fail> for Answer {

@@ -3,7 +3,7 @@
 //! A table that survives, like [`crate::topics`]. Knows no connection: who is in a group stands in
 //! [`crate::clients`].
 
-use crate::topics::DataVersion;
+use crate::topics::{DataVersion, next_version};
 use kerolox_protocol::{GroupName, Millis, body};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,7 +165,7 @@ impl Groups {
     pub fn put(&mut self, now: Millis, name: GroupName, config: GroupConfig) {
         self.changed.insert(name.clone());
         self.all.insert(name.clone(), GroupConfig { group_name: name.to_string(), ..config });
-        self.version.next(now);
+        next_version(&mut self.version, now);
     }
 
     /// Removes a group; says whether it was there.
@@ -173,7 +173,7 @@ impl Groups {
         let there = self.all.remove(name).is_some();
         if there {
             self.changed.insert(name.clone());
-            self.version.next(now);
+            next_version(&mut self.version, now);
         }
         there
     }

@@ -2,10 +2,13 @@
 
 use crate::export::{ExportDone, ExportJob};
 use kerolox_net::{Job, Lane};
+use kerolox_store::{StoreDone, StoreJob};
 
 /// A piece of blocking work.
 #[derive(Debug)]
 pub enum BrokerJob {
+    /// Work of the store.
+    Store(StoreJob),
     /// Writes one of the original's JSON files.
     Export(ExportJob),
 }
@@ -13,6 +16,8 @@ pub enum BrokerJob {
 /// What came of it.
 #[derive(Debug)]
 pub enum BrokerDone {
+    /// Of the store's work.
+    Store(StoreDone),
     /// A file was written or not.
     Export(ExportDone),
 }
@@ -22,12 +27,14 @@ impl Job for BrokerJob {
 
     fn lane(&self) -> Lane {
         match self {
-            BrokerJob::Export(_) => Lane::Background,
+            BrokerJob::Store(job) if job.is_flush() => Lane::Flush,
+            BrokerJob::Store(_) | BrokerJob::Export(_) => Lane::Background,
         }
     }
 
     fn run(self) -> BrokerDone {
         match self {
+            BrokerJob::Store(job) => BrokerDone::Store(job.run()),
             BrokerJob::Export(job) => BrokerDone::Export(job.run()),
         }
     }

@@ -4,6 +4,8 @@
 //! facts that only the start knows. Reads no file and no environment.
 
 use kerolox_config::{BrokerConfig, FlushDiskType, ServerConfig, StoreConfig};
+use kerolox_protocol::Millis;
+use kerolox_store::{Flush, Retention, disk::Paths};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Everything a broker is started with.
@@ -22,6 +24,8 @@ pub struct Options {
     pub seed: u64,
     /// Bytes of memory of the machine, for the rule which reads count as cold.
     pub ram_bytes: u64,
+    /// What to add to Unix time for the local time of `deleteWhen`.
+    pub utc_offset: Millis,
     /// Own limits.
     pub limits: Limits,
 }
@@ -66,13 +70,60 @@ impl Options {
     ) -> Options {
         let ip = broker.broker_ip1.trim().parse().unwrap_or(advertised);
         let store_host = SocketAddr::new(ip, server.listen_port.0);
-        Options { broker, store, server, store_host, seed: 0, ram_bytes: 8 << 30, limits: Limits::default() }
+        Options {
+            broker,
+            store,
+            server,
+            store_host,
+            seed: 0,
+            ram_bytes: 8 << 30,
+            utc_offset: Millis(0),
+            limits: Limits::default(),
+        }
     }
 
     /// Defaults on loopback, for tests and the simulator.
     pub fn local() -> Options {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Options::new(BrokerConfig::default(), StoreConfig::default(), ServerConfig::default(), ip)
+    }
+
+    /// What the store is told.
+    pub fn for_store(&self) -> kerolox_store::Options {
+        let keys = &self.store;
+        let mut paths = Paths::under(keys.store_path_root_dir.as_path());
+        paths.commit_log = keys.commit_log_dirs();
+        let percent = |percent: kerolox_config::Percent| u32::from(percent.0);
+        kerolox_store::Options {
+            segment_bytes: keys.mapped_file_size_commit_log.0,
+            queue_file_bytes: keys.consume_queue_file_size(),
+            flush: if self.sync_flush() { Flush::Sync } else { Flush::Async },
+            flush_interval: Millis(keys.flush_interval_commit_log.0),
+            behind_interval: Millis(keys.flush_interval_consume_queue.0),
+            message_bytes_max: usize::try_from(keys.max_message_size.0).unwrap_or(usize::MAX),
+            retention: Retention {
+                keep: Millis(i64::from(keys.file_reserved_time.0) * 3_600_000),
+                hours: keys.delete_when.0.clone(),
+                utc_offset: self.utc_offset,
+                used_max_percent: percent(keys.disk_max_used_space_ratio),
+                clean_percent: percent(keys.disk_space_clean_forcibly_ratio),
+                refuse_percent: percent(keys.disk_space_warning_level_ratio),
+                forcibly: keys.clean_file_forcibly_enable,
+                interval: Millis(keys.clean_resource_interval.0),
+            },
+            index: keys.message_index_enable,
+            index_slots: keys.max_hash_slot_num.0,
+            index_max: keys.max_index_num.0,
+            delay_levels: self.delay_levels(),
+            ram_bytes: self.ram_bytes,
+            memory_percent: percent(keys.access_message_in_memory_max_ratio),
+            ..kerolox_store::Options::new(paths)
+        }
+    }
+
+    /// Delays of the levels 1, 2, …
+    pub fn delay_levels(&self) -> Vec<Millis> {
+        self.store.message_delay_level.millis().iter().copied().map(Millis).collect()
     }
 
     /// Whether a send waits for the disk.

@@ -1,33 +1,54 @@
-//! The order of things: dispatch, permissions, groups of frames, answers, timers, stop.
+//! The order of things: dispatch, permissions, groups of frames, commit, answers, timers, stop.
+//!
+//! ```text
+//!   on_frame*       check, append, park the answer
+//!   on_batch_end    deliver what is due, note what changed
+//!                   ── one write ──► answers (or wait for the disk) ──► waiting pulls wake
+//!                   ── jobs
+//! ```
+//! Knows when each part is asked; what each part does stands there.
 
 use crate::{
     Options, admin,
     answer::{self, Answer},
     call::{Call, Fail, Handler, Out},
     clients::{Changes, Clients},
+    delay::Delay,
+    export::Export,
     groups::Groups,
+    hold::Hold,
     jobs::{BrokerDone, BrokerJob},
     locks::Locks,
     offsets::Offsets,
+    parked::{End, Ids, Parked, Said, Waiting},
+    produce,
+    pull::{self, Kept},
+    query,
     random::Random,
     register::{Facts, Registrar},
+    sendback,
+    state::State,
     stats::Stats,
-    topics::Topics,
+    topics::{SCHEDULE_TOPIC, Topics},
 };
 use kerolox_net::{ConnId, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
-    Millis, code,
+    Millis, QueueId, TopicName, code,
     frame::Frame,
     header::{Ext, Header},
-    rpc::{self, Need},
+    msgid::MessageId,
+    rpc::{self, Need, produce::SendReply},
 };
-use std::collections::BTreeMap;
+use kerolox_store::{Arrival, QueueSlot, Store};
+use std::collections::{BTreeMap, BTreeSet};
 use tracing::{debug, info};
 
 /// A broker.
 pub struct Broker {
     /// What the operator chose; live keys change.
     pub options: Options,
+    /// Messages.
+    pub store: Store,
     /// Topics.
     pub topics: Topics,
     /// Subscription groups.
@@ -42,12 +63,40 @@ pub struct Broker {
     pub registrar: Registrar,
     /// Counters.
     pub stats: Stats,
+    /// Progress of delay levels.
+    pub delay: Delay,
+    pub(crate) hold: Hold<QueueSlot, Kept>,
+    pub(crate) parked: Parked,
+    pub(crate) state: State,
+    pub(crate) export: Export,
     pub(crate) random: Random,
+    /// Topics every broker has.
+    pub(crate) builtin_topics: BTreeSet<TopicName>,
     /// Counter of own requests.
     pub(crate) opaque: i32,
-    handlers: BTreeMap<i32, Handler>,
-    stopping: bool,
+    /// Properties of the message being stored.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Queues of the delay levels, level 1 first.
+    pub(crate) schedule_slots: Vec<QueueSlot>,
+    pub(crate) handlers: BTreeMap<i32, Handler>,
+    pub(crate) stage: Stage,
+    /// Time of the last event, for timers that depend on the wall clock.
+    pub(crate) now: Now,
 }
+
+/// From running to stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Running,
+    /// Everything is noted and written; files are being exported.
+    Exporting,
+    /// The store does its last work.
+    Closing,
+}
+
+/// Tells a consumer that its group changed. Reference: `RequestCode`.
+const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 
 impl Broker {
     /// Number of the broker's next own request.
@@ -72,6 +121,28 @@ impl Broker {
         for conn in changes.close {
             out.close(conn, "no heartbeat");
         }
+    }
+
+    /// Handle of a queue.
+    pub(crate) fn slot(&mut self, topic: &TopicName, queue: QueueId) -> QueueSlot {
+        match self.store.find_slot(topic, queue) {
+            Some(slot) => slot,
+            None => self.store.slot(topic, queue),
+        }
+    }
+
+    /// Handle of a delay level's queue; a number beyond the levels counts as the last.
+    pub(crate) fn schedule_slot(&self, queue: QueueId) -> QueueSlot {
+        let at = usize::try_from(queue.0).unwrap_or(usize::MAX);
+        let last = self.schedule_slots.last().copied().unwrap_or(QueueSlot(0));
+        self.schedule_slots.get(at).copied().unwrap_or(last)
+    }
+
+    pub(crate) fn find_schedule_slots(&mut self) {
+        let Ok(topic) = TopicName::new(SCHEDULE_TOPIC) else { return };
+        let store = &mut self.store;
+        let queues = (0..self.delay.levels()).map(|queue| store.slot(&topic, QueueId(queue)));
+        self.schedule_slots = queues.collect();
     }
 
     /// Whether `peer` may ask for what `need` says.
@@ -100,17 +171,141 @@ impl Broker {
         let row = rpc::info(asked).ok_or_else(unknown)?;
         let handler = *self.handlers.get(&asked).ok_or_else(unknown)?;
         self.check(row.need, &call.peer)?;
+        if self.stage != Stage::Running {
+            return Err(Fail::new(code::SERVICE_NOT_AVAILABLE, "the broker is stopping"));
+        }
         (handler.run)(self, call, out)
+    }
+
+    /// Answers now, or when what the request appended is written.
+    fn reply(&mut self, call: &Call<'_>, appended: bool, answer: Answer, out: &mut Out) {
+        let to = call.ticket();
+        if !appended {
+            return answer.send(&to, out);
+        }
+        if !to.oneway {
+            let said = Said::Answer(answer);
+            self.parked.push(Waiting { end: self.store.end(), flush: true, to, said });
+        }
+    }
+
+    /// Writes what was appended, answers what waited for that, wakes pulls, hands out jobs.
+    fn finish(&mut self, now: Now, out: &mut Out) {
+        self.write(now, out);
+        // A pull that woke may have reported a moved offset: that is written, too, and wakes nobody twice.
+        if self.store.end() > self.store.written() {
+            self.write(now, out);
+        }
+        self.export.release(self.store.flushed(), out);
+        let mut jobs = Vec::new();
+        self.store.jobs(store_now(now), &mut jobs);
+        jobs.into_iter().for_each(|job| out.job(BrokerJob::Store(job)));
+        self.step_to_stop(now, out);
+    }
+
+    fn write(&mut self, now: Now, out: &mut Out) {
+        let written =
+            if self.store.end() > self.store.written() { self.store.commit().map(drop) } else { Ok(()) };
+        if let Err(why) = written {
+            self.fail_waiting(&why.to_string(), out);
+            return;
+        }
+        let flushed = self.options.sync_flush().then(|| self.store.flushed());
+        let deadline = now.mono + Millis(self.options.store.sync_flush_timeout.0);
+        let Broker { parked, options, .. } = self;
+        parked.on_written(flushed, deadline, |waiting, end| say(options, waiting, end, out));
+        self.wake_pulls(now, out);
+    }
+
+    fn wake_pulls(&mut self, now: Now, out: &mut Out) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        arrivals.clear();
+        self.store.take_arrivals(&mut arrivals);
+        let mut woken = Vec::new();
+        for arrival in &arrivals {
+            self.hold.on_arrival(arrival.slot, arrival.queue_offset, arrival.tags_code, &mut woken);
+            if let Some(queue) = self.schedule_slots.iter().position(|slot| *slot == arrival.slot)
+                && let Ok(queue) = u32::try_from(queue)
+            {
+                self.delay.on_arrival(queue, arrival.queue_offset, Millis(arrival.tags_code));
+            }
+        }
+        self.arrivals = arrivals;
+        for pull in woken {
+            self.wake(now, pull, out);
+        }
+    }
+
+    fn fail_waiting(&mut self, why: &str, out: &mut Out) {
+        let Broker { parked, options, .. } = self;
+        parked.on_failed(why, |waiting, end| say(options, waiting, end, out));
+    }
+
+    /// Moves on when what the current stage waits for has come.
+    fn step_to_stop(&mut self, now: Now, out: &mut Out) {
+        if self.stage != Stage::Exporting {
+            return;
+        }
+        let flushed = self.store.flushed() >= self.store.written();
+        let hopeless = self.store.writable().is_err();
+        if self.export.is_idle() && (flushed || hopeless) || hopeless && self.export.is_waiting() {
+            self.stage = Stage::Closing;
+            self.store.stop();
+            let mut jobs = Vec::new();
+            self.store.jobs(store_now(now), &mut jobs);
+            jobs.into_iter().for_each(|job| out.job(BrokerJob::Store(job)));
+        }
+    }
+
+    fn facts(&mut self) -> (&mut Registrar, Facts<'_>) {
+        let facts = Facts { options: &self.options, topics: &self.topics, groups: &self.groups };
+        (&mut self.registrar, facts)
     }
 }
 
-/// Tells a consumer that its group changed. Reference: `RequestCode`.
-const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+/// Both seams have the same two clocks.
+pub(crate) fn store_now(now: Now) -> kerolox_store::Now {
+    kerolox_store::Now { wall: now.wall, mono: now.mono }
+}
+
+/// Writes an answer that waited for the log.
+fn say(options: &Options, waiting: &Waiting, end: End<'_>, out: &mut Out) {
+    if let End::Failed(why) = end {
+        let fail = Fail::new(code::SERVICE_NOT_AVAILABLE, format!("service not available now: {why}"));
+        return Answer::from(fail).send(&waiting.to, out);
+    }
+    let late = end == End::Late;
+    match &waiting.said {
+        Said::Answer(answer) if late => {
+            let remark = "stored, but not flushed in time (key syncFlushTimeout)".to_owned();
+            let answer = Answer { code: code::FLUSH_DISK_TIMEOUT, remark: Some(remark), ..answer.clone() };
+            answer.send(&waiting.to, out);
+        }
+        Said::Answer(answer) => answer.send(&waiting.to, out),
+        Said::Sent { ids, queue, offset } => {
+            let msg_id = match ids {
+                Ids::One(at) => MessageId::new(options.store_host, *at).to_string(),
+                Ids::Many(ids) => ids.clone(),
+            };
+            let fields = SendReply {
+                msg_id,
+                queue_id: *queue,
+                queue_offset: *offset,
+                transaction_id: None,
+                msg_region: Some(options.broker.region_id.clone()),
+                trace_on: Some(options.broker.trace_on.to_string()),
+            };
+            let code = if late { code::FLUSH_DISK_TIMEOUT } else { code::SUCCESS };
+            out.send(waiting.to.conn, |buffer| answer::write_sent(code, fields, &waiting.to, buffer));
+        }
+    }
+}
 
 impl Service for Broker {
     type Job = BrokerJob;
 
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
+        self.now = now;
         let header = match Header::decode(frame.codec, frame.header) {
             Ok(header) => header,
             Err(why) => {
@@ -122,52 +317,130 @@ impl Service for Broker {
             return;
         }
         let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
-        match self.serve(&call, out) {
+        let before = self.store.end();
+        let result = self.serve(&call, out);
+        if self.topics.has_changes() || self.groups.has_changes() {
+            self.note_tables(now, out);
+        }
+        let appended = self.store.end() > before;
+        match result {
             Ok(None) => {}
-            Ok(Some(answer)) => answer.send(&call.ticket(), out),
+            Ok(Some(_)) if self.has_refused_notes() => {
+                let remark = "service not available now: the change could not be noted in the log; it is in \
+                              effect, and noted as soon as the store accepts again";
+                Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(&call.ticket(), out);
+            }
+            Ok(Some(answer)) => self.reply(&call, appended, answer, out),
             Err(fail) => Answer::from(fail).send(&call.ticket(), out),
         }
     }
 
-    fn on_batch_end(&mut self, _now: Now, _out: &mut Out) {}
+    fn on_batch_end(&mut self, now: Now, out: &mut Out) {
+        self.now = now;
+        if self.stage == Stage::Running {
+            self.snapshot_tick(now);
+        }
+        self.finish(now, out);
+    }
 
-    fn on_closed(&mut self, _now: Now, conn: ConnId, out: &mut Out) {
+    fn on_closed(&mut self, now: Now, conn: ConnId, out: &mut Out) {
+        self.now = now;
+        self.hold.on_closed(conn);
+        self.parked.on_closed(conn);
         let changes = self.clients.on_closed(conn);
         self.apply(changes, out);
     }
 
     fn on_link(&mut self, now: Now, addr: &str, event: LinkEvent<'_>, out: &mut Out) {
-        let facts = Facts { options: &self.options, topics: &self.topics, groups: &self.groups };
-        self.registrar.on_link(now, addr, &event, facts, out);
+        self.now = now;
+        let (registrar, facts) = self.facts();
+        registrar.on_link(now, addr, &event, facts, out);
     }
 
-    fn on_done(&mut self, _now: Now, _done: BrokerDone, _out: &mut Out) {}
+    fn on_done(&mut self, now: Now, done: BrokerDone, out: &mut Out) {
+        self.now = now;
+        match done {
+            BrokerDone::Export(done) => self.export.on_done(&done),
+            BrokerDone::Store(done) => {
+                self.store.done(store_now(now), done);
+                let flushed = self.store.flushed();
+                let Broker { parked, options, .. } = self;
+                parked.on_flushed(flushed, |waiting, end| say(options, waiting, end, out));
+                if let Err(kerolox_store::Refusal::Poisoned(why)) = self.store.writable() {
+                    self.fail_waiting(&why.to_string(), out);
+                }
+            }
+        }
+        self.finish(now, out);
+    }
 
     fn on_timer(&mut self, now: Now, out: &mut Out) {
+        self.now = now;
         let changes = self.clients.expire(now.mono);
         self.apply(changes, out);
-        let facts = Facts { options: &self.options, topics: &self.topics, groups: &self.groups };
-        self.registrar.tick(now, facts, out);
+        let (registrar, facts) = self.facts();
+        registrar.tick(now, facts, out);
+        let mut woken = Vec::new();
+        self.hold.expire(now.mono, &mut woken);
+        for pull in woken {
+            self.wake(now, pull, out);
+        }
+        let Broker { parked, options, .. } = self;
+        parked.expire(now.mono, |waiting, end| say(options, waiting, end, out));
+        if self.stage == Stage::Running {
+            self.deliver(now);
+            self.state_tick(now);
+            self.export_tick(now, false);
+        }
+        self.finish(now, out);
     }
 
     fn next_timer(&self) -> Option<Millis> {
-        [self.clients.next_timer(), self.registrar.next_timer()].into_iter().flatten().min()
+        let running = self.stage == Stage::Running;
+        let tables = running.then(|| self.state.next_timer(self.offsets.has_changes())).flatten();
+        let delay = running.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
+        let export = running.then(|| self.export.next_timer()).flatten();
+        let parts = [
+            self.clients.next_timer(),
+            self.registrar.next_timer(),
+            self.hold.next_deadline(),
+            self.parked.next_deadline(),
+            self.store.next_timer(),
+            tables,
+            delay,
+            export,
+        ];
+        parts.into_iter().flatten().min()
     }
 
     fn on_stop(&mut self, now: Now, out: &mut Out) {
+        if self.stage != Stage::Running {
+            return;
+        }
         info!("broker stops");
-        self.stopping = true;
-        let facts = Facts { options: &self.options, topics: &self.topics, groups: &self.groups };
-        self.registrar.stop(now, facts, out);
+        self.now = now;
+        let (registrar, facts) = self.facts();
+        registrar.stop(now, facts, out);
+        let mut woken = Vec::new();
+        self.hold.drain(&mut woken);
+        for pull in woken {
+            self.wake(now, pull, out);
+        }
+        self.note_tables(now, out);
+        self.note_offsets(now);
+        self.export_tick(now, true);
+        self.stage = Stage::Exporting;
+        self.finish(now, out);
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopping
+        self.stage == Stage::Closing && self.store.is_clean()
     }
 }
 
 /// All handlers by code.
 pub(crate) fn handlers() -> BTreeMap<i32, Handler> {
-    let all = admin::HANDLERS.iter().flat_map(|area| area.iter());
+    let own = [produce::HANDLERS, pull::HANDLERS, query::HANDLERS, sendback::HANDLERS];
+    let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
     all.map(|handler| (handler.code, *handler)).collect()
 }

@@ -56,21 +56,7 @@ const SYSTEM: &[&str] = &[
 const SYSTEM_PREFIX: &str = "rmq_sys_";
 
 /// Version of a table, as registrations and files carry it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DataVersion {
-    /// Changes so far.
-    #[serde(default)]
-    pub counter: i64,
-    /// Time of the last change, Unix ms.
-    #[serde(default)]
-    pub timestamp: i64,
-}
-
-impl From<DataVersion> for body::DataVersion {
-    fn from(version: DataVersion) -> body::DataVersion {
-        body::DataVersion { counter: version.counter, state_version: 0, timestamp: version.timestamp }
-    }
-}
+pub use kerolox_protocol::body::config::{DataVersion, TopicFilterType};
 
 impl From<&TopicConfig> for body::TopicConfig {
     fn from(topic: &TopicConfig) -> body::TopicConfig {
@@ -79,10 +65,7 @@ impl From<&TopicConfig> for body::TopicConfig {
             order: topic.order,
             perm: topic.perm.cast_signed(),
             read_queue_nums: topic.read_queue_nums.cast_signed(),
-            topic_filter_type: match topic.topic_filter_type {
-                TopicFilterType::SingleTag => body::config::TopicFilterType::SingleTag,
-                TopicFilterType::MultiTag => body::config::TopicFilterType::MultiTag,
-            },
+            topic_filter_type: topic.topic_filter_type,
             topic_name: topic.topic_name.to_string(),
             topic_sys_flag: topic.topic_sys_flag.cast_signed(),
             write_queue_nums: topic.write_queue_nums.cast_signed(),
@@ -90,24 +73,10 @@ impl From<&TopicConfig> for body::TopicConfig {
     }
 }
 
-impl DataVersion {
-    /// One change at `now`.
-    pub fn next(&mut self, now: Millis) {
-        self.counter += 1;
-        self.timestamp = now.0;
-    }
-}
-
-/// Reference: `TopicFilterType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum TopicFilterType {
-    /// One tag per message.
-    #[default]
-    #[serde(rename = "SINGLE_TAG")]
-    SingleTag,
-    /// Several.
-    #[serde(rename = "MULTI_TAG")]
-    MultiTag,
+/// One change at `now`.
+pub(crate) fn next_version(version: &mut DataVersion, now: Millis) {
+    version.counter += 1;
+    version.timestamp = now.0;
 }
 
 /// One topic. Reference: `TopicConfig`; the serde form is that of `topics.json` and of the registration.
@@ -258,7 +227,7 @@ impl Topics {
 
     /// The table is to be told anew although no topic changed.
     pub fn touch(&mut self, now: Millis) {
-        self.version.next(now);
+        next_version(&mut self.version, now);
     }
 
     /// Whether there is room for another topic.
@@ -283,7 +252,7 @@ impl Topics {
     pub fn put(&mut self, now: Millis, config: TopicConfig) {
         self.changed.insert(config.topic_name.clone());
         self.all.insert(config.topic_name.clone(), config);
-        self.version.next(now);
+        next_version(&mut self.version, now);
     }
 
     /// Removes a topic; says whether it was there.
@@ -291,7 +260,7 @@ impl Topics {
         let there = self.all.remove(name).is_some();
         if there {
             self.changed.insert(name.clone());
-            self.version.next(now);
+            next_version(&mut self.version, now);
         }
         there
     }

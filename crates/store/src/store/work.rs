@@ -280,8 +280,10 @@ impl Store {
         let covers = self.agenda.flushed;
         let writes = if waits > 0 { self.queues.collect(covers.upto) } else { Vec::new() };
         if writes.is_empty() {
-            // Nothing of the flushed part is missing in the files.
+            // Nothing of the flushed part is missing in the files. What is not flushed yet can wait for the
+            // next look: asking for a timer that is always due would spin.
             self.agenda.covered = covers;
+            self.agenda.last_behind = Some(now.mono);
             return None;
         }
         Some(Work::Behind(Behind { files: Arc::clone(&self.files), writes, covers }))

@@ -1,0 +1,92 @@
+//! Starting a broker: from a directory and options to a [`Broker`] with its whole state.
+
+use crate::{
+    Broker, Options,
+    clients::Clients,
+    delay::Delay,
+    export::Export,
+    groups::Groups,
+    hold::Hold,
+    locks::Locks,
+    offsets::Offsets,
+    parked::Parked,
+    random::Random,
+    register::Registrar,
+    service,
+    state::{State, StateError},
+    stats::Stats,
+    topics::Topics,
+};
+use kerolox_net::Now;
+use kerolox_protocol::Millis;
+use kerolox_store::{OpenError, Store, disk::Disk};
+use std::{fmt, sync::Arc};
+
+/// A broker could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The store cannot be opened.
+    Store(OpenError),
+    /// The state in the log cannot be used.
+    State(StateError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Store(why) => why.fmt(f),
+            StartError::State(why) => why.fmt(f),
+        }
+    }
+}
+impl std::error::Error for StartError {}
+
+impl Broker {
+    /// Opens the store, repairs what a crash left, and reads the state. Blocks on the disk. The lines say what
+    /// was found and repaired, one each, for the log.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        now: Now,
+    ) -> Result<(Broker, Vec<String>), StartError> {
+        let for_store = options.for_store();
+        let config_dir = for_store.paths.config();
+        let opened = Store::open(Arc::clone(&disk), for_store, now.wall);
+        let (mut store, report) = opened.map_err(StartError::Store)?;
+        let mut lines = report.lines;
+        let (state, pieces) = State::load(&mut store, &mut lines).map_err(StartError::State)?;
+        let topics = Topics::builtin(&options);
+        let interval = Millis(options.broker.flush_consumer_offset_interval.0);
+        let mut broker = Broker {
+            builtin_topics: topics.all().map(|topic| topic.topic_name.clone()).collect(),
+            topics,
+            groups: Groups::builtin(),
+            offsets: Offsets::default(),
+            clients: Clients::default(),
+            locks: Locks::default(),
+            registrar: Registrar::default(),
+            stats: Stats::default(),
+            hold: Hold::new(options.limits.held_pulls),
+            parked: Parked::default(),
+            delay: Delay::new(&options.delay_levels()),
+            export: Export::new(Arc::clone(&disk), config_dir.clone(), now.mono + interval),
+            random: Random::new(options.seed),
+            opaque: 0,
+            scratch: Vec::new(),
+            arrivals: Vec::new(),
+            schedule_slots: Vec::new(),
+            handlers: service::handlers(),
+            stage: service::Stage::Running,
+            now,
+            state,
+            store,
+            options,
+        };
+        for piece in pieces {
+            broker.apply_piece(piece);
+        }
+        broker.find_schedule_slots();
+        lines.extend(broker.import(now, &*disk, &config_dir));
+        Ok((broker, lines))
+    }
+}

@@ -1,0 +1,459 @@
+//! Sending: checks, where a message goes, how it is stored.
+//!
+//! Knows topics, groups and the store; knows no socket. Everything of one group is appended here and written
+//! and answered together by [`crate::service`].
+
+use crate::{
+    Broker,
+    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
+    parked::{Ids, Said, Waiting},
+    props::{self, Known},
+    topics::{self, NO_SEND, SCHEDULE_TOPIC, TopicFilterType, Wish},
+};
+use kerolox_net::{Now, Peer};
+use kerolox_protocol::{
+    GroupName, LogOffset, Millis, QueueId, TopicName, batch, code,
+    msgid::MessageId,
+    names::{self, RETRY_PREFIX, TOPIC_BYTES_MAX},
+    properties,
+    record::{Draft, PROPERTIES_BYTES_MAX, SYS_MULTI_TAGS, SYS_TRANSACTION_MASK},
+    rpc::produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest, SendRequestV2},
+};
+use kerolox_store::{AppendError, Dispatch};
+
+handlers![SendMessage, SendMessageV2, SendBatchMessage];
+
+/// Version ordinal from which a client's own limit of retries counts.
+pub(crate) const VERSION_3_4_9: i32 = 121;
+/// sysFlag of a committed transaction.
+const TRANSACTION_COMMIT: i32 = 0x8;
+/// Properties that a stored message never takes from its sender.
+const DROPPED: &[&str] = &["WAIT", "CLUSTER"];
+/// The same for a message that is put aside until its time.
+const DROPPED_ASIDE: &[&str] = &["WAIT", "CLUSTER", "REAL_TOPIC", "REAL_QID"];
+
+/// Where a request came from, without its header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub now: Now,
+    pub peer: Peer,
+    pub to: Ticket,
+    /// Version ordinal of the client.
+    pub version: i32,
+}
+
+impl Origin {
+    pub(crate) fn of(call: &Call<'_>) -> Origin {
+        Origin { now: call.now, peer: call.peer, to: call.ticket(), version: call.header.version }
+    }
+}
+
+/// A send, borrowed from its header, whichever form that had.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Send<'a> {
+    pub topic: &'a str,
+    pub template: &'a str,
+    pub template_queues: i32,
+    pub queue_id: i32,
+    pub sys_flag: i32,
+    pub born_ms: i64,
+    pub flag: i32,
+    pub properties: &'a str,
+    pub reconsume_times: i32,
+    pub unit: bool,
+    pub max_reconsume_times: Option<i32>,
+    pub batch: bool,
+}
+
+impl<'a> From<&'a SendRequest> for Send<'a> {
+    fn from(request: &'a SendRequest) -> Send<'a> {
+        Send {
+            topic: &request.topic,
+            template: &request.default_topic,
+            template_queues: request.default_topic_queue_nums,
+            queue_id: request.queue_id,
+            sys_flag: request.sys_flag,
+            born_ms: request.born_timestamp,
+            flag: request.flag,
+            properties: request.properties.as_deref().unwrap_or(""),
+            reconsume_times: request.reconsume_times.unwrap_or(0),
+            unit: request.unit_mode.unwrap_or(false),
+            max_reconsume_times: request.max_reconsume_times,
+            batch: request.batch.unwrap_or(false),
+        }
+    }
+}
+
+impl Handle<SendMessage> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: SendRequest,
+        out: &mut Out,
+    ) -> Result<Reply<SendReply>, Fail> {
+        self.send(&Origin::of(call), &Send::from(&request), call.body, out)?;
+        Ok(Reply::Later)
+    }
+}
+
+impl Handle<SendMessageV2> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: SendRequestV2,
+        out: &mut Out,
+    ) -> Result<Reply<SendReply>, Fail> {
+        self.send(&Origin::of(call), &Send::from(&SendRequest::from(request)), call.body, out)?;
+        Ok(Reply::Later)
+    }
+}
+
+impl Handle<SendBatchMessage> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: SendRequestV2,
+        out: &mut Out,
+    ) -> Result<Reply<SendReply>, Fail> {
+        self.send(&Origin::of(call), &Send::from(&SendRequest::from(request)), call.body, out)?;
+        Ok(Reply::Later)
+    }
+}
+
+/// Where a message goes.
+struct Target {
+    topic: TopicName,
+    queue: QueueId,
+    multi_tags: bool,
+    /// Dead letters are not delayed again.
+    dead: bool,
+}
+
+impl Broker {
+    /// Appends what was sent and parks the answer until the group is written.
+    pub(crate) fn send(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        body: &[u8],
+        out: &mut Out,
+    ) -> Result<(), Fail> {
+        self.may_send(from, send)?;
+        let target = self.target(from, send, out)?;
+        if self.parked.len() >= self.options.limits.parked_answers {
+            return Err(Fail::busy(
+                "[OVERLOAD]system busy, start flow control for a while: too many sends wait for the disk",
+            ));
+        }
+        if send.batch {
+            self.send_batch(from, send, &target, body)
+        } else {
+            self.send_one(from, send, &target, body)
+        }
+    }
+
+    /// Checks that need no topic, in the original's order.
+    fn may_send(&self, from: &Origin, send: &Send<'_>) -> Result<(), Fail> {
+        let opens = self.options.broker.start_accept_send_request_time_stamp.0;
+        if from.now.wall.0 < opens {
+            return Err(Fail::error(format!(
+                "broker unable to service, until {opens} (key startAcceptSendRequestTimeStamp)"
+            )));
+        }
+        if !self.options.writable() && self.topics.get(send.topic).is_some_and(|topic| topic.order) {
+            let ip = self.options.store_host.ip();
+            return Err(Fail::new(
+                code::NO_PERMISSION,
+                format!("the broker[{ip}] sending message is forbidden"),
+            ));
+        }
+        check_topic(send.topic)?;
+        if NO_SEND.contains(&send.topic) {
+            let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
+            return Err(Fail::new(code::NO_PERMISSION, remark));
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, from: &Origin, send: &Send<'_>, out: &mut Out) -> Result<Target, Fail> {
+        if self.topics.get(send.topic).is_none() {
+            let template = self.template(send.template);
+            let wish = Wish { template, queues: send.template_queues, unit: send.unit };
+            self.topics.get_or_create(from.now.wall, send.topic, wish)?;
+            // Before the message: who finds the message after a crash finds its topic, too.
+            self.note_tables(from.now, out);
+        }
+        let gone = || Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{}] not exist", send.topic));
+        let topic = self.topics.get(send.topic).ok_or_else(gone)?;
+        let (queues, write_queues) = (topic.queues(), topic.write_queue_nums);
+        let multi_tags = topic.topic_filter_type == TopicFilterType::MultiTag;
+        let name = topic.topic_name.clone();
+        let queue = match QueueId::try_from(send.queue_id) {
+            Ok(queue) if queue.0 < queues => queue,
+            Ok(queue) => {
+                return Err(Fail::error(format!(
+                    "request queueId[{queue}] is illegal, topic[{name}] has {write_queues} write queues and {} \
+                     read queues",
+                    topic.read_queue_nums
+                )));
+            }
+            Err(_) if write_queues == 0 => {
+                return Err(Fail::error(format!("topic[{name}] has no write queue")));
+            }
+            Err(_) => QueueId(self.random.below(write_queues)),
+        };
+        let target = Target { topic: name, queue, multi_tags, dead: false };
+        match send.topic.strip_prefix(RETRY_PREFIX) {
+            Some(group) => self.retried(from, send, group, target, out),
+            None => Ok(target),
+        }
+    }
+
+    /// With `autoCreateTopicEnable` off at run time, the default template is no template any more.
+    fn template<'a>(&self, asked: &'a str) -> &'a str {
+        let off = !self.options.broker.auto_create_topic_enable && asked == topics::DEFAULT_TOPIC;
+        if off { "" } else { asked }
+    }
+
+    /// A client sends a message to a retry topic itself when giving it back failed: beyond the limit of
+    /// retries it becomes a dead letter.
+    fn retried(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        group: &str,
+        target: Target,
+        out: &mut Out,
+    ) -> Result<Target, Fail> {
+        let unknown = || {
+            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group not exist, {group}"))
+        };
+        let config = self.groups.get(group).ok_or_else(unknown)?;
+        let max = match send.max_reconsume_times {
+            Some(max) if from.version >= VERSION_3_4_9 => max,
+            _ => config.retry_max_times,
+        };
+        if send.reconsume_times < max {
+            return Ok(target);
+        }
+        let name = GroupName::new(group).and_then(|group| group.dlq_topic());
+        let name = name.map_err(|why| Fail::error(why.to_string()))?;
+        self.topics.ensure(from.now.wall, &name, 1, 0);
+        self.note_tables(from.now, out);
+        Ok(Target { topic: name, queue: QueueId(0), multi_tags: false, dead: true })
+    }
+
+    fn send_one(&mut self, from: &Origin, send: &Send<'_>, target: &Target, body: &[u8]) -> Result<(), Fail> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let result = self.append_one(from, send, target, body, &mut scratch);
+        self.scratch = scratch;
+        let (waiting, size) = result?;
+        self.stats.on_put(&target.topic, 1, size);
+        self.park(waiting);
+        Ok(())
+    }
+
+    fn append_one(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        target: &Target,
+        body: &[u8],
+        properties: &mut Vec<u8>,
+    ) -> Result<(Waiting, u64), Fail> {
+        let known = props::copy(send.properties.as_bytes(), DROPPED, properties);
+        props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
+        if known.transaction {
+            return Err(Fail::new(
+                code::NO_PERMISSION,
+                "transaction messages are not served by this broker yet; send to a 4.9 broker of the cluster",
+            ));
+        }
+        let mut draft = self.draft(from, send, target, body);
+        let aside = if target.dead { None } else { self.delay_queue(known.delay_level, draft.sys_flag) };
+        if let Some((level, queue)) = aside {
+            properties.clear();
+            props::copy(send.properties.as_bytes(), DROPPED_ASIDE, properties);
+            props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
+            props::push(properties, "REAL_TOPIC", &target.topic);
+            props::push(properties, "REAL_QID", &target.queue.to_string());
+            draft.topic = SCHEDULE_TOPIC;
+            draft.queue_id = queue;
+            draft.properties = properties;
+            let dispatch = Dispatch { delay_level: level, ..dispatch(&known) };
+            let slot = self.schedule_slot(queue);
+            let appended = self.store.append(from.now.wall, &draft, slot, &dispatch).map_err(refused)?;
+            return Ok((sent(from, &known, target, appended), u64::from(appended.size)));
+        }
+        draft.properties = properties;
+        let slot = self.slot(&target.topic, target.queue);
+        let appended = self.store.append(from.now.wall, &draft, slot, &dispatch(&known)).map_err(refused)?;
+        Ok((sent(from, &known, target, appended), u64::from(appended.size)))
+    }
+
+    fn draft<'a>(&self, from: &Origin, send: &Send<'a>, target: &'a Target, body: &'a [u8]) -> Draft<'a> {
+        let multi_tags = if target.multi_tags { SYS_MULTI_TAGS } else { 0 };
+        Draft {
+            topic: &target.topic,
+            queue_id: target.queue,
+            flag: send.flag,
+            sys_flag: send.sys_flag & !SYS_TRANSACTION_MASK | multi_tags,
+            born_ms: Millis(send.born_ms),
+            born_host: from.peer.addr,
+            store_host: self.options.store_host,
+            reconsume_times: send.reconsume_times,
+            prepared_offset: 0,
+            body,
+            properties: b"",
+        }
+    }
+
+    /// The level (capped) and queue of a message that is to be delayed.
+    pub(crate) fn delay_queue(&self, level: u32, sys_flag: i32) -> Option<(u32, QueueId)> {
+        let transaction = sys_flag & SYS_TRANSACTION_MASK;
+        let delayed = level > 0 && (transaction == 0 || transaction == TRANSACTION_COMMIT);
+        let level = level.min(self.delay.levels());
+        (delayed && level > 0).then(|| (level, QueueId(level - 1)))
+    }
+
+    fn send_batch(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        target: &Target,
+        batch: &[u8],
+    ) -> Result<(), Fail> {
+        let max = usize::try_from(self.options.store.max_message_size.0).unwrap_or(usize::MAX);
+        if batch.len() > max {
+            return Err(refused(AppendError::TooLarge { bytes: batch.len(), max }));
+        }
+        let illegal =
+            |why: String| Fail::new(code::MESSAGE_ILLEGAL, format!("the message is illegal: {why}"));
+        let mut common = Vec::new();
+        let wait = props::copy(send.properties.as_bytes(), DROPPED, &mut common).wait;
+        props::push(&mut common, "CLUSTER", &self.options.broker.broker_cluster_name);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let mut items = Vec::new();
+        for item in batch::iter(batch) {
+            let item = item.map_err(|why| illegal(why.to_string()))?;
+            if items.len() == self.options.limits.batch_count {
+                return Err(illegal(format!(
+                    "a batch may have {} messages",
+                    self.options.limits.batch_count
+                )));
+            }
+            // Behind the message's own: of two equal names the later one counts.
+            let start = scratch.len();
+            scratch.extend_from_slice(item.properties);
+            if scratch.len() > start && scratch.last() != Some(&properties::ENTRY_END) {
+                scratch.push(properties::ENTRY_END);
+            }
+            scratch.extend_from_slice(&common);
+            items.push((item, start, scratch.len()));
+        }
+        if items.is_empty() {
+            return Err(illegal("the batch is empty".to_owned()));
+        }
+        let plain = self.draft(from, send, target, b"");
+        let mut drafts = Vec::with_capacity(items.len());
+        for (item, start, end) in &items {
+            let properties = scratch.get(*start..*end).unwrap_or_default();
+            let draft = Draft { flag: item.flag, body: item.body, properties, ..plain };
+            drafts.push((draft, dispatch(&Known::read(properties))));
+        }
+        let slot = self.slot(&target.topic, target.queue);
+        let mut stored = Vec::with_capacity(drafts.len());
+        let result = self.store.append_batch(from.now.wall, &drafts, slot, &mut stored).map_err(refused);
+        drop(drafts);
+        self.scratch = scratch;
+        result?;
+        let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
+            return Err(Fail::error("the store took nothing of the batch"));
+        };
+        let bytes = stored.iter().map(|appended| u64::from(appended.size)).sum();
+        let ids = joined(self.options.store_host, stored.iter().map(|appended| appended.at));
+        let said =
+            Said::Sent { ids: Ids::Many(ids), queue: target.queue.wire(), offset: first.queue_offset.wire() };
+        let waiting = Waiting { end: last.end, flush: wait, to: from.to, said };
+        self.stats.on_put(&target.topic, stored.len() as u64, bytes);
+        self.park(waiting);
+        Ok(())
+    }
+
+    fn park(&mut self, waiting: Waiting) {
+        if !waiting.to.oneway {
+            self.parked.push(waiting);
+        }
+    }
+}
+
+/// Checks a topic's name and words the refusal as the original does.
+pub(crate) fn check_topic(topic: &str) -> Result<(), Fail> {
+    names::check(topic, TOPIC_BYTES_MAX).map_err(|why| {
+        Fail::error(match why {
+            names::NameError::Blank => "The specified topic is blank.".to_owned(),
+            names::NameError::Illegal => "The specified topic contains illegal characters, allowing only \
+                                          ^[%|a-zA-Z0-9_-]+$"
+                .to_owned(),
+            names::NameError::TooLong(_) => "The specified topic is longer than topic max length.".to_owned(),
+        })
+    })
+}
+
+/// What the queue and the index are told.
+pub(crate) fn dispatch<'a>(known: &Known<'a>) -> Dispatch<'a> {
+    Dispatch {
+        tags_code: i64::from(kerolox_filter::code(known.tags)),
+        delay_level: 0,
+        unique_key: known.unique_key,
+        keys: known.keys,
+        indexed: true,
+        queued: true,
+    }
+}
+
+fn sent(from: &Origin, known: &Known<'_>, target: &Target, at: kerolox_store::Appended) -> Waiting {
+    Waiting {
+        end: at.end,
+        flush: known.wait,
+        to: from.to,
+        said: Said::Sent { ids: Ids::One(at.at), queue: target.queue.wire(), offset: at.queue_offset.wire() },
+    }
+}
+
+/// The store's refusal as an answer.
+pub(crate) fn refused(why: AppendError) -> Fail {
+    match why {
+        AppendError::Refused(why) => {
+            Fail::new(code::SERVICE_NOT_AVAILABLE, format!("service not available now: {why}"))
+        }
+        AppendError::TooLarge { bytes, max } => Fail::new(
+            code::MESSAGE_ILLEGAL,
+            format!(
+                "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
+                 {max}B, msg properties length limit 32KB. The message has {bytes}B."
+            ),
+        ),
+        AppendError::Properties { bytes } => Fail::new(
+            code::MESSAGE_ILLEGAL,
+            format!(
+                "the message is illegal: its properties have {bytes} bytes, {PROPERTIES_BYTES_MAX} are allowed"
+            ),
+        ),
+        AppendError::Topic => Fail::error("the topic's name does not fit into a record"),
+    }
+}
+
+/// Offset message ids of a batch, joined by commas.
+fn joined(host: std::net::SocketAddr, at: impl Iterator<Item = LogOffset>) -> String {
+    let mut ids = String::new();
+    for at in at {
+        if !ids.is_empty() {
+            ids.push(',');
+        }
+        ids.push_str(MessageId::new(host, at).as_str());
+    }
+    ids
+}

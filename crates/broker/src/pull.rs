@@ -1,0 +1,391 @@
+//! Pulling: checks, what is read, and how a pull comes to wait.
+//!
+//! Knows groups, topics, subscriptions and the store's plans; the bytes of messages never pass through here: an
+//! answer is a header and the places where the records stand.
+
+use crate::{
+    Broker,
+    answer::{self, Answer},
+    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
+    clients::MessageModel,
+    hold,
+    produce::Origin,
+    topics::{OFFSET_MOVED_TOPIC, PERM_READ},
+};
+use kerolox_filter::{Kind, Tags};
+use kerolox_net::{Fill, Now};
+use kerolox_protocol::{
+    GroupName, Millis, QueueId, QueueOffset, TopicName, code,
+    header::{Fields, Header},
+    record::Draft,
+    rpc::consume::{LitePullMessage, PullMessage, PullReply, PullRequest},
+};
+use kerolox_store::{Bounds, Dispatch, Plan, PlanStatus, QueueSlot, ReadLimits, Slices};
+use std::io;
+
+handlers![PullMessage, LitePullMessage];
+
+const FLAG_COMMIT: i32 = 1;
+const FLAG_SUSPEND: i32 = 2;
+const FLAG_SUBSCRIPTION: i32 = 4;
+
+/// A pull, borrowed from its header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pull<'a> {
+    pub group: &'a str,
+    pub topic: &'a str,
+    pub queue_id: i32,
+    pub offset: i64,
+    pub max: i32,
+    pub max_bytes: Option<i32>,
+    pub sys_flag: i32,
+    pub commit: Option<i64>,
+    pub suspend_ms: i64,
+    pub subscription: Option<&'a str>,
+    pub sub_version: i64,
+    pub expression_type: Option<&'a str>,
+}
+
+impl<'a> From<&'a PullRequest> for Pull<'a> {
+    fn from(request: &'a PullRequest) -> Pull<'a> {
+        Pull {
+            group: &request.consumer_group,
+            topic: &request.topic,
+            queue_id: request.queue_id,
+            offset: request.queue_offset,
+            max: request.max_msg_nums,
+            max_bytes: request.max_msg_bytes,
+            sys_flag: request.sys_flag,
+            commit: request.commit_offset,
+            suspend_ms: request.suspend_timeout_millis.unwrap_or(0),
+            subscription: request.subscription.as_deref(),
+            sub_version: request.sub_version.unwrap_or(0),
+            expression_type: request.expression_type.as_deref(),
+        }
+    }
+}
+
+/// What is kept of a pull, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub to: Ticket,
+    pub group: GroupName,
+    pub topic: TopicName,
+    pub queue: QueueId,
+    pub slot: QueueSlot,
+    pub limits: (u32, u32),
+}
+
+impl Handle<PullMessage> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: PullRequest,
+        out: &mut Out,
+    ) -> Result<Reply<PullReply>, Fail> {
+        self.pull(&Origin::of(call), &Pull::from(&request), out)?;
+        Ok(Reply::Later)
+    }
+}
+
+impl Handle<LitePullMessage> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: PullRequest,
+        out: &mut Out,
+    ) -> Result<Reply<PullReply>, Fail> {
+        self.pull(&Origin::of(call), &Pull::from(&request), out)?;
+        Ok(Reply::Later)
+    }
+}
+
+impl Broker {
+    /// Answers a pull, or lets it wait.
+    pub(crate) fn pull(&mut self, from: &Origin, pull: &Pull<'_>, out: &mut Out) -> Result<(), Fail> {
+        let (kept, tags) = self.may_pull(from, pull, out)?;
+        let read = self.read(&kept, pull.offset, &tags);
+        let held =
+            read.code == code::PULL_NOT_FOUND && pull.sys_flag & FLAG_SUSPEND != 0 && pull.suspend_ms > 0;
+        // Whatever the result, as long as the pull itself was in order.
+        if pull.sys_flag & FLAG_COMMIT != 0
+            && let Some(offset) = pull.commit
+        {
+            self.offsets.commit(&kept.group, &kept.topic, kept.queue.0, offset);
+        }
+        if !held {
+            self.answer_pull(from.now, kept, read, out);
+            return Ok(());
+        }
+        let pull = hold::Pull {
+            conn: from.to.conn,
+            from: read.next,
+            tags,
+            deadline: from.now.mono + self.hold_ms(pull.suspend_ms),
+            kept,
+        };
+        let slot = pull.kept.slot;
+        // The original would lose it and leave the client to its timeout; busy makes the client wait and retry.
+        self.hold.park(slot, pull).map_err(|_| {
+            Fail::busy("[OVERLOAD]system busy, start flow control for a while: too many pulls are held")
+        })
+    }
+
+    fn hold_ms(&self, asked: i64) -> Millis {
+        if !self.options.broker.long_polling_enable {
+            return Millis(self.options.broker.short_polling_time_mills.0);
+        }
+        Millis(asked.min(self.options.limits.hold_ms))
+    }
+
+    /// Evaluates a pull that waited once more, and answers it whatever comes out.
+    pub(crate) fn wake(&mut self, now: Now, pull: hold::Pull<Kept>, out: &mut Out) {
+        let read = self.read(&pull.kept, pull.from.wire(), &pull.tags);
+        self.answer_pull(now, pull.kept, read, out);
+    }
+
+    /// The checks, in the order of the wire reference, section 5.3.
+    fn may_pull(&mut self, from: &Origin, pull: &Pull<'_>, out: &mut Out) -> Result<(Kept, Tags), Fail> {
+        let denied = |remark: String| Fail::new(code::NO_PERMISSION, remark);
+        if !self.options.readable() {
+            let ip = self.options.store_host.ip();
+            return Err(denied(format!("the broker[{ip}] pulling message is forbidden")));
+        }
+        let auto = self.options.broker.auto_create_subscription_group;
+        let unknown = || {
+            let remark = format!("subscription group [{}] does not exist", pull.group);
+            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+        };
+        let group = self.groups.get_or_create(from.now.wall, pull.group, auto).ok_or_else(unknown)?;
+        let (enabled, broadcast) = (group.consume_enable, group.consume_broadcast_enable);
+        if self.groups.has_changes() {
+            self.note_tables(from.now, out);
+        }
+        if !enabled {
+            return Err(denied(format!("subscription group no permission, {}", pull.group)));
+        }
+        let missing = || {
+            let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
+            Fail::new(code::TOPIC_NOT_EXIST, remark)
+        };
+        let topic = self.topics.get(pull.topic).ok_or_else(missing)?;
+        if topic.perm & PERM_READ == 0 {
+            return Err(denied(format!("the topic[{}] pulling message is forbidden", pull.topic)));
+        }
+        let queues = topic.read_queue_nums;
+        let queue = QueueId::try_from(pull.queue_id).ok().filter(|queue| queue.0 < queues);
+        let queue = queue.ok_or_else(|| {
+            Fail::error(format!(
+                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{}]",
+                pull.queue_id, pull.topic, from.peer.addr
+            ))
+        })?;
+        let name = topic.topic_name.clone();
+        let tags = self.wanted(pull, broadcast)?;
+        let slot = self.slot(&name, queue);
+        let group = GroupName::new(pull.group).map_err(|why| Fail::error(why.to_string()))?;
+        let kept = Kept { to: from.to, group, topic: name, queue, slot, limits: self.limits(pull) };
+        Ok((kept, tags))
+    }
+
+    /// What the group wants of the topic: as the request says, or as the last heartbeat said.
+    fn wanted(&self, pull: &Pull<'_>, broadcast: bool) -> Result<Tags, Fail> {
+        let sql = || Fail::error("The broker does not support consumer to filter message by SQL92");
+        if pull.sys_flag & FLAG_SUBSCRIPTION != 0 {
+            if Kind::of(pull.expression_type) != Kind::Tag {
+                return Err(sql());
+            }
+            return Tags::parse(pull.subscription.unwrap_or("*")).map_err(|why| {
+                let remark = format!("parse the consumer's subscription failed: {why}");
+                Fail::new(code::SUBSCRIPTION_PARSE_FAILED, remark)
+            });
+        }
+        let none = || {
+            let remark = format!("the consumer's subscription not exist, group {}", pull.group);
+            Fail::new(code::SUBSCRIPTION_NOT_EXIST, remark)
+        };
+        let group = self.clients.consumers(pull.group).ok_or_else(none)?;
+        if !broadcast && group.model == MessageModel::Broadcasting {
+            let remark = format!("the consumer group[{}] can not consume by broadcast way", pull.group);
+            return Err(Fail::new(code::NO_PERMISSION, remark));
+        }
+        let known = group.subscriptions.get(pull.topic).ok_or_else(none)?;
+        if known.version < pull.sub_version {
+            let remark = format!("the consumer's subscription not latest, group {}", pull.group);
+            return Err(Fail::new(code::SUBSCRIPTION_NOT_LATEST, remark));
+        }
+        if known.kind != Kind::Tag {
+            return Err(sql());
+        }
+        Ok(known.tags.clone())
+    }
+
+    /// Messages and bytes wanted, whatever the client claims.
+    fn limits(&self, pull: &Pull<'_>) -> (u32, u32) {
+        let most = self.options.limits;
+        let count = u32::try_from(pull.max).unwrap_or(0).clamp(1, most.pull_count);
+        let bytes = pull.max_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        (count, bytes.unwrap_or(most.pull_bytes).min(most.pull_bytes))
+    }
+
+    fn read(&self, kept: &Kept, offset: i64, tags: &Tags) -> Read {
+        let Ok(from) = QueueOffset::try_from(offset) else { return below(self.store.bounds(kept.slot)) };
+        let keys = &self.options.store;
+        let (count, bytes) = kept.limits;
+        let limits = ReadLimits {
+            count: count.min(keys.max_transfer_count_on_message_in_memory.0) as usize,
+            bytes: keys.max_transfer_bytes_on_message_in_memory.0.min(bytes.into()),
+            cold_count: count.min(keys.max_transfer_count_on_message_in_disk.0) as usize,
+            cold_bytes: keys.max_transfer_bytes_on_message_in_disk.0.min(bytes.into()),
+        };
+        let plan = self.store.plan(kept.slot, from, limits, &mut |tags_code| tags.accepts(tags_code));
+        judged(plan, from)
+    }
+
+    fn answer_pull(&mut self, now: Now, kept: Kept, read: Read, out: &mut Out) {
+        if read.code == code::PULL_OFFSET_MOVED {
+            self.offset_moved(now, &kept, &read);
+        }
+        let fields = PullReply {
+            suggest_which_broker_id: 0,
+            next_begin_offset: read.next.wire(),
+            min_offset: read.bounds.min.wire(),
+            max_offset: read.bounds.max.wire(),
+        };
+        let Some(found) = read.found else {
+            let remark = Some(read.status.to_owned());
+            let answer = Answer { code: read.code, ext: Some(fields.to_ext()), remark, body: Vec::new() };
+            return answer.send(&kept.to, out);
+        };
+        self.stats.on_got(&kept.topic, &kept.group, found.count, found.bytes);
+        if kept.to.oneway {
+            return;
+        }
+        let mut header = Header::answer(read.code, kept.to.opaque);
+        header.remark = Some(read.status.to_owned());
+        header.ext = Some(fields.to_ext());
+        out.send_fill(kept.to.conn, Box::new(PullFill { to: kept.to, header, slices: found.slices }));
+    }
+
+    /// Reports a pull outside its queue in the topic for that, as the original does.
+    fn offset_moved(&mut self, now: Now, kept: &Kept, read: &Read) {
+        let Some(topic) = self.topics.get(OFFSET_MOVED_TOPIC).map(|topic| topic.topic_name.clone()) else {
+            return;
+        };
+        let body = serde_json::json!({
+            "consumerGroup": kept.group.as_str(),
+            "messageQueue": {
+                "brokerName": self.options.broker.broker_name,
+                "queueId": kept.queue.0,
+                "topic": kept.topic.as_str(),
+            },
+            "offsetNew": read.next.wire(),
+            "offsetRequest": read.asked,
+        })
+        .to_string();
+        let mut properties = Vec::new();
+        crate::props::push(&mut properties, "TAGS", &kept.group);
+        crate::props::push(&mut properties, "KEYS", &kept.group);
+        let queue = QueueId(0);
+        let draft = Draft {
+            topic: &topic,
+            queue_id: queue,
+            flag: 0,
+            sys_flag: 0,
+            born_ms: now.wall,
+            born_host: self.options.store_host,
+            store_host: self.options.store_host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: body.as_bytes(),
+            properties: &properties,
+        };
+        let dispatch = Dispatch::of(&topic, 0, &properties);
+        let slot = self.slot(&topic, queue);
+        // The report is a courtesy; when the store refuses, its own refusals say so.
+        let _ = self.store.append(now.wall, &draft, slot, &dispatch);
+    }
+}
+
+/// What a pull came to.
+struct Read {
+    status: &'static str,
+    code: i32,
+    asked: i64,
+    next: QueueOffset,
+    bounds: Bounds,
+    found: Option<Found>,
+}
+
+struct Found {
+    slices: Slices,
+    count: u64,
+    bytes: u64,
+}
+
+/// A negative offset: below every queue.
+fn below(bounds: Bounds) -> Read {
+    let empty = bounds.max.0 == 0;
+    Read {
+        status: if empty { "NO_MESSAGE_IN_QUEUE" } else { "OFFSET_TOO_SMALL" },
+        code: code::PULL_OFFSET_MOVED,
+        asked: -1,
+        next: bounds.min,
+        bounds,
+        found: None,
+    }
+}
+
+/// Status of the store to code of the answer: wire reference, section 5.4.
+fn judged(plan: Plan, from: QueueOffset) -> Read {
+    let (status, code) = match plan.status {
+        PlanStatus::Found => ("FOUND", code::SUCCESS),
+        PlanStatus::NoMatched => ("NO_MATCHED_MESSAGE", code::PULL_RETRY_IMMEDIATELY),
+        PlanStatus::Removing => ("MESSAGE_WAS_REMOVING", code::PULL_RETRY_IMMEDIATELY),
+        PlanStatus::Empty if from.0 == 0 => ("NO_MESSAGE_IN_QUEUE", code::PULL_NOT_FOUND),
+        PlanStatus::Empty => ("NO_MESSAGE_IN_QUEUE", code::PULL_OFFSET_MOVED),
+        PlanStatus::FoundNull => ("OFFSET_FOUND_NULL", code::PULL_NOT_FOUND),
+        PlanStatus::Overflow => ("OFFSET_OVERFLOW_ONE", code::PULL_NOT_FOUND),
+        PlanStatus::OverflowBadly => ("OFFSET_OVERFLOW_BADLY", code::PULL_OFFSET_MOVED),
+        PlanStatus::TooSmall => ("OFFSET_TOO_SMALL", code::PULL_OFFSET_MOVED),
+    };
+    let found = (plan.status == PlanStatus::Found).then_some(Found {
+        slices: plan.slices,
+        count: plan.count as u64,
+        bytes: plan.bytes,
+    });
+    Read { status, code, asked: from.wire(), next: plan.next, bounds: plan.bounds, found }
+}
+
+/// A pull answer whose records are still in the log.
+#[derive(Debug)]
+struct PullFill {
+    to: Ticket,
+    header: Header,
+    slices: Slices,
+}
+
+impl Fill for PullFill {
+    fn is_cold(&self) -> bool {
+        self.slices.is_cold()
+    }
+
+    fn fill(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let start = out.len();
+        let body = usize::try_from(self.slices.total_len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        out.reserve(body + 256);
+        self.header.begin_frame(self.to.codec, body, out);
+        let at = out.len();
+        let read = self.slices.read_into(out);
+        if read.is_err() || out.len() - at != body {
+            out.truncate(start);
+            return Err(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+
+    fn failed(&self, why: &io::Error, out: &mut Vec<u8>) {
+        let remark = format!("store getMessage return null: the log cannot be read: {why}");
+        answer::Answer::from(Fail::error(remark)).write(&self.to, out);
+    }
+}

@@ -1,0 +1,448 @@
+//! What must survive, as records of the log: topics, groups, offsets, progress of delayed messages.
+//!
+//! One reserved topic, one queue ([`crate::topics::STATE_TOPIC`], queue 0). Its records are written, flushed
+//! and replicated with the messages they belong to, so state and messages cannot disagree by more than what
+//! the flush mode allows for messages.
+//!
+//! ```text
+//!   delta delta SNAPSHOT part part END delta delta …        ◄ the queue, oldest first
+//!               └───────── read from the last whole snapshot on ──►
+//! ```
+//! - Topics and groups are noted before the request that changed them is answered; progress of delayed
+//!   messages together with the messages delivered; offsets about once a second and at the stop.
+//! - A snapshot is the whole state, in pieces, in one group. It is written at the start if there is none, soon
+//!   after each new log file, and when the deltas since the last outgrow it; retention never deletes behind it.
+//!
+//! Knows the tables and the store; the bytes are described in `docs/formats.md`.
+
+use crate::{
+    Broker,
+    call::Out,
+    groups::GroupConfig,
+    offsets::OffsetChange,
+    produce::refused,
+    props,
+    topics::{DataVersion, STATE_TOPIC, TopicConfig},
+};
+use kerolox_net::Now;
+use kerolox_protocol::{
+    GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
+    record::{self, Draft, Entry},
+};
+use kerolox_store::{AppendError, Appended, Dispatch, QueueEntry, QueueSlot, Store};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tracing::warn;
+
+/// Version of the pieces' form.
+const FORM: u32 = 1;
+/// Offsets are noted at most this often.
+const OFFSETS_MS: Millis = Millis(1_000);
+/// After a refused note, when to try again.
+const AGAIN_MS: Millis = Millis(1_000);
+/// Entries of one piece of a snapshot: about half a megabyte of text.
+const PIECE_ENTRIES: usize = 4_096;
+/// Deltas may have so many bytes before a snapshot is written, or twice the snapshot's.
+const DELTA_BYTES_MIN: u64 = 4 << 20;
+
+/// The tag of a record tells what it is without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Delta,
+    Snapshot,
+    Part,
+    End,
+}
+
+impl Tag {
+    fn name(self) -> &'static str {
+        match self {
+            Tag::Delta => "delta",
+            Tag::Snapshot => "snapshot",
+            Tag::Part => "part",
+            Tag::End => "end",
+        }
+    }
+    fn code(self) -> i64 {
+        i64::from(kerolox_filter::code(self.name()))
+    }
+}
+
+/// A record's body: what was set and what is gone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Piece {
+    form: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topics_gone: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics_version: Option<DataVersion>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups_gone: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_version: Option<DataVersion>,
+    /// Topic, group, queue, next offset; none for a forgotten one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<(String, String, u32, Option<i64>)>,
+    /// Delay level, next queue offset.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delay: Vec<(u32, u64)>,
+    /// Exported file, hashes of its last contents, newest last.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub exports: BTreeMap<String, Vec<String>>,
+}
+
+impl Piece {
+    fn is_empty(&self) -> bool {
+        *self == Piece { form: self.form, ..Piece::default() }
+    }
+}
+
+/// Where the state stands in the log.
+#[derive(Debug)]
+pub(crate) struct State {
+    slot: QueueSlot,
+    snapshot: Option<LogOffset>,
+    snapshot_bytes: u64,
+    delta_bytes: u64,
+    /// Notes the store refused, oldest first.
+    refused: Vec<Piece>,
+    again: Option<Millis>,
+    offsets_due: Millis,
+    /// Hashes of the last exports, newest last.
+    pub exports: BTreeMap<String, Vec<String>>,
+}
+
+/// The state cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateError(pub String);
+
+impl std::fmt::Display for StateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for StateError {}
+
+impl State {
+    /// Finds the pieces to apply, from the last whole snapshot on.
+    pub(crate) fn load(
+        store: &mut Store,
+        lines: &mut Vec<String>,
+    ) -> Result<(State, Vec<Piece>), StateError> {
+        let topic = TopicName::new(STATE_TOPIC).map_err(|why| StateError(why.to_string()))?;
+        let slot = store.slot(&topic, QueueId(0));
+        let entries = all_entries(store, slot)?;
+        let start = last_snapshot(&entries);
+        let mut pieces = Vec::new();
+        let (mut snapshot_bytes, mut delta_bytes) = (0, 0);
+        for entry in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
+            let is_delta = entry.tags_code == Tag::Delta.code();
+            *(if is_delta { &mut delta_bytes } else { &mut snapshot_bytes }) += u64::from(entry.size);
+            match read_piece(store, entry)? {
+                Some(piece) => pieces.push(piece),
+                None => lines.push(format!("state record at {} cannot be read; it is passed over", entry.at)),
+            }
+        }
+        let snapshot = start.and_then(|start| entries.get(start)).map(|entry| entry.at);
+        store.keep_from(snapshot);
+        let state = State {
+            slot,
+            snapshot,
+            snapshot_bytes,
+            delta_bytes,
+            refused: Vec::new(),
+            again: None,
+            offsets_due: Millis(0),
+            exports: BTreeMap::new(),
+        };
+        Ok((state, pieces))
+    }
+
+    /// When [`Broker::state_tick`] has something to do, given whether offsets changed.
+    pub(crate) fn next_timer(&self, offsets_changed: bool) -> Option<Millis> {
+        let offsets = offsets_changed.then_some(self.offsets_due);
+        // At once, if there is none.
+        let snapshot = self.snapshot.is_none().then(|| self.again.unwrap_or_default());
+        [offsets, snapshot, self.again].into_iter().flatten().min()
+    }
+
+    /// Lets the whole state be written soon.
+    pub(crate) fn force_snapshot(&mut self) {
+        self.snapshot = None;
+    }
+}
+
+fn all_entries(store: &Store, slot: QueueSlot) -> Result<Vec<QueueEntry>, StateError> {
+    let bounds = store.bounds(slot);
+    let mut entries = Vec::new();
+    let mut next = bounds.min;
+    while next < bounds.max {
+        let before = entries.len();
+        let read = store.entries(slot, next, 4_096, &mut entries);
+        read.map_err(|why| StateError(format!("the queue of {STATE_TOPIC} cannot be read: {why}")))?;
+        match entries.len() - before {
+            0 => break,
+            n => next += n as u64,
+        }
+    }
+    Ok(entries)
+}
+
+/// The first piece of the last snapshot that has its end.
+fn last_snapshot(entries: &[QueueEntry]) -> Option<usize> {
+    let end = entries.iter().rposition(|entry| entry.tags_code == Tag::End.code())?;
+    entries.get(..end)?.iter().rposition(|entry| entry.tags_code == Tag::Snapshot.code())
+}
+
+fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateError> {
+    let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
+    let Some(bytes) = store.record(entry.at).map_err(io)? else { return Ok(None) };
+    let Ok(Entry::Message(record)) = record::parse(&bytes) else { return Ok(None) };
+    let Ok(piece) = serde_json::from_slice::<Piece>(record.body) else { return Ok(None) };
+    if piece.form > FORM {
+        return Err(StateError(format!(
+            "the state at {} has form {}, this version reads up to {FORM}: start the newer version again",
+            entry.at, piece.form
+        )));
+    }
+    Ok(Some(piece))
+}
+
+impl Broker {
+    /// Applies a piece to the tables.
+    pub(crate) fn apply_piece(&mut self, piece: Piece) {
+        for config in piece.topics {
+            self.topics.restore(config.topic_name.clone(), Some(config));
+        }
+        for name in piece.topics_gone.iter().filter_map(|name| TopicName::new(name).ok()) {
+            self.topics.restore(name, None);
+        }
+        for config in piece.groups {
+            if let Ok(name) = GroupName::new(&config.group_name) {
+                self.groups.restore(name, Some(config));
+            }
+        }
+        for name in piece.groups_gone.iter().filter_map(|name| GroupName::new(name).ok()) {
+            self.groups.restore(name, None);
+        }
+        for (topic, group, queue, offset) in piece.offsets {
+            if let (Ok(topic), Ok(group)) = (TopicName::new(&topic), GroupName::new(&group)) {
+                self.offsets.restore(OffsetChange { topic, group, queue, offset });
+            }
+        }
+        for (level, next) in piece.delay {
+            self.delay.restore(level, QueueOffset(next));
+        }
+        if let Some(version) = piece.topics_version {
+            self.topics.set_version(version);
+        }
+        if let Some(version) = piece.groups_version {
+            self.groups.set_version(version);
+        }
+        self.state.exports.extend(piece.exports);
+    }
+
+    /// First record that the state is read from at the next start; what is before may be deleted.
+    pub fn state_start(&self) -> LogOffset {
+        self.state.snapshot.unwrap_or(self.store.first())
+    }
+
+    /// Notes changes of topics and groups in the log, and tells the name servers of topics. Called before
+    /// whoever changed them is answered.
+    pub(crate) fn note_tables(&mut self, now: Now, out: &mut Out) {
+        let mut piece = Piece::default();
+        if self.topics.has_changes() {
+            let changes = self.topics.take_changes();
+            let names: Vec<TopicName> = changes.iter().map(|(name, _)| name.clone()).collect();
+            for (name, config) in changes {
+                match config {
+                    Some(config) => piece.topics.push(config),
+                    None => piece.topics_gone.push(name.to_string()),
+                }
+            }
+            piece.topics_version = Some(self.topics.version());
+            self.export.topics = true;
+            let facts =
+                crate::register::Facts { options: &self.options, topics: &self.topics, groups: &self.groups };
+            self.registrar.topics_changed(now, &names, facts, out);
+        }
+        if self.groups.has_changes() {
+            for (name, config) in self.groups.take_changes() {
+                match config {
+                    Some(config) => piece.groups.push(config),
+                    None => piece.groups_gone.push(name.to_string()),
+                }
+            }
+            piece.groups_version = Some(self.groups.version());
+            self.export.groups = true;
+        }
+        self.note(now, piece);
+    }
+
+    /// Notes changed offsets.
+    pub(crate) fn note_offsets(&mut self, now: Now) {
+        self.state.offsets_due = now.mono + OFFSETS_MS;
+        let changes = self.offsets.take_changes();
+        if changes.is_empty() {
+            return;
+        }
+        self.export.offsets = true;
+        for changes in changes.chunks(PIECE_ENTRIES) {
+            let line = |change: &OffsetChange| {
+                (change.topic.to_string(), change.group.to_string(), change.queue, change.offset)
+            };
+            self.note(now, Piece { offsets: changes.iter().map(line).collect(), ..Piece::default() });
+        }
+    }
+
+    /// Notes how far delayed messages were delivered; in the group of the messages themselves.
+    pub(crate) fn note_delay(&mut self, now: Now) {
+        self.export.delay = true;
+        let delay = self.delay.progress().map(|(level, next)| (level, next.0)).collect();
+        self.note(now, Piece { delay, ..Piece::default() });
+    }
+
+    /// Appends a delta; keeps it for later if the store refuses, unless the store is beyond hope.
+    pub(crate) fn note(&mut self, now: Now, piece: Piece) {
+        if piece.is_empty() {
+            return;
+        }
+        if !self.state.refused.is_empty() {
+            self.state.refused.push(piece);
+            return;
+        }
+        if let Err((why, piece)) = self.append_piece(now, Tag::Delta, piece) {
+            warn!(%why, "state could not be noted in the log");
+            self.state.refused.push(piece);
+            self.state.again = Some(now.mono + AGAIN_MS);
+        }
+    }
+
+    /// Whether notes wait for a store that refuses.
+    pub(crate) fn has_refused_notes(&self) -> bool {
+        !self.state.refused.is_empty()
+    }
+
+    /// What is due: refused notes, offsets, a snapshot.
+    pub(crate) fn state_tick(&mut self, now: Now) {
+        if self.state.again.is_some_and(|again| again <= now.mono) {
+            self.state.again = None;
+            for piece in std::mem::take(&mut self.state.refused) {
+                self.note(now, piece);
+            }
+        }
+        if self.offsets.has_changes() && self.state.offsets_due <= now.mono {
+            self.note_offsets(now);
+        }
+        self.snapshot_tick(now);
+    }
+
+    /// Writes the whole state if that is due.
+    pub(crate) fn snapshot_tick(&mut self, now: Now) {
+        if self.state.again.is_none() && self.state.refused.is_empty() && self.snapshot_due() {
+            self.snapshot(now);
+        }
+    }
+
+    fn snapshot_due(&self) -> bool {
+        let segment = |at: LogOffset| at.0 / self.options.store.mapped_file_size_commit_log.0.max(1);
+        match self.state.snapshot {
+            None => true,
+            Some(at) if segment(at) != segment(self.store.end()) => true,
+            Some(_) => self.state.delta_bytes > DELTA_BYTES_MIN.max(2 * self.state.snapshot_bytes),
+        }
+    }
+
+    /// Writes the whole state.
+    fn snapshot(&mut self, now: Now) {
+        let pieces = self.whole();
+        let mut first = None;
+        let mut bytes = 0;
+        let tags = std::iter::once(Tag::Snapshot).chain(std::iter::repeat(Tag::Part));
+        let end = std::iter::once((Tag::End, Piece::default()));
+        for (tag, piece) in tags.zip(pieces).chain(end) {
+            match self.append_piece(now, tag, piece) {
+                Ok(appended) => {
+                    first = first.or(Some(appended.at));
+                    bytes += u64::from(appended.size);
+                }
+                Err((why, _)) => {
+                    // An unfinished snapshot is harmless: its pieces say what is already so.
+                    warn!(%why, "the snapshot of the state could not be written");
+                    self.state.again = Some(now.mono + AGAIN_MS);
+                    return;
+                }
+            }
+        }
+        self.store.keep_from(first);
+        self.state.snapshot = first;
+        self.state.snapshot_bytes = bytes;
+        self.state.delta_bytes = 0;
+    }
+
+    fn whole(&self) -> Vec<Piece> {
+        let mut pieces = vec![Piece {
+            topics_version: Some(self.topics.version()),
+            groups_version: Some(self.groups.version()),
+            delay: self.delay.progress().map(|(level, next)| (level, next.0)).collect(),
+            exports: self.state.exports.clone(),
+            ..Piece::default()
+        }];
+        let topics: Vec<TopicConfig> = self.topics.all().cloned().collect();
+        pieces.extend(
+            topics.chunks(PIECE_ENTRIES).map(|part| Piece { topics: part.to_vec(), ..Piece::default() }),
+        );
+        let groups: Vec<GroupConfig> = self.groups.all().map(|(_, config)| config.clone()).collect();
+        pieces.extend(
+            groups.chunks(PIECE_ENTRIES).map(|part| Piece { groups: part.to_vec(), ..Piece::default() }),
+        );
+        let mut offsets = Vec::new();
+        for (topic, group, queues) in self.offsets.all() {
+            for (queue, offset) in queues {
+                offsets.push((topic.to_string(), group.to_string(), *queue, Some(*offset)));
+            }
+        }
+        pieces.extend(
+            offsets.chunks(PIECE_ENTRIES).map(|part| Piece { offsets: part.to_vec(), ..Piece::default() }),
+        );
+        pieces
+    }
+
+    fn append_piece(&mut self, now: Now, tag: Tag, mut piece: Piece) -> Result<Appended, (String, Piece)> {
+        piece.form = FORM;
+        let body = match serde_json::to_vec(&piece) {
+            Ok(body) => body,
+            Err(why) => return Err((why.to_string(), piece)),
+        };
+        let mut properties = Vec::new();
+        props::push(&mut properties, "TAGS", tag.name());
+        let draft = Draft {
+            topic: STATE_TOPIC,
+            queue_id: QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_ms: now.wall,
+            born_host: self.options.store_host,
+            store_host: self.options.store_host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: &body,
+            properties: &properties,
+        };
+        let dispatch = Dispatch::of(STATE_TOPIC, 0, &properties);
+        let appended: Result<Appended, AppendError> =
+            self.store.append(now.wall, &draft, self.state.slot, &dispatch);
+        match appended {
+            Ok(appended) => {
+                self.state.delta_bytes += u64::from(appended.size);
+                Ok(appended)
+            }
+            Err(why) => Err((refused(why).remark, piece)),
+        }
+    }
+}

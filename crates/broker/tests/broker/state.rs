@@ -1,0 +1,187 @@
+//! What survives: topics, groups, offsets, progress; in the log and in the original's files.
+
+use crate::{
+    asks::*,
+    rig::{Rig, options},
+};
+use kerolox_config::FlushDiskType;
+use kerolox_protocol::{GroupName, TopicName, code};
+use std::path::Path;
+
+fn names() -> (GroupName, TopicName) {
+    (GroupName::new("g").unwrap(), TopicName::new("T").unwrap())
+}
+
+fn committed(rig: &Rig) -> Option<i64> {
+    let (group, topic) = names();
+    rig.broker.offsets.query(&group, &topic, 0)
+}
+
+fn commit(rig: &mut Rig, offset: i64) {
+    let (group, topic) = names();
+    rig.broker.offsets.commit(&group, &topic, 0, offset);
+}
+
+#[test]
+fn a_topic_made_by_a_send_survives_a_kill_with_its_message() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.ask(send(1, "T", "x")).code(), 0);
+    let version = rig.broker.topics.version();
+    let mut rig = rig.kill();
+    assert_eq!(rig.broker.topics.get("T").unwrap().write_queue_nums, 4);
+    assert_eq!(rig.broker.topics.version(), version);
+    assert_eq!(rig.ask(pull(2, "T", 0)).bodies(), ["x"]);
+}
+
+#[test]
+fn under_synchronous_flush_a_power_cut_takes_neither_topic_nor_message() {
+    for seed in 0..20 {
+        let mut options = options();
+        options.store.flush_disk_type = FlushDiskType::SyncFlush;
+        let mut rig = Rig::with(options);
+        assert_eq!(rig.ask(send(1, "T", "x")).code(), 0);
+        let mut rig = rig.power_cut(seed);
+        assert_eq!(rig.ask(pull(2, "T", 0)).bodies(), ["x"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_group_made_by_a_pull_survives() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    rig.ask(pull(2, "T", 0));
+    assert!(rig.kill().broker.groups.get("g").is_some());
+}
+
+#[test]
+fn offsets_are_in_the_log_within_a_second_and_at_the_stop_at_once() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    commit(&mut rig, 1);
+    rig.advance(1_001);
+    let mut rig = rig.kill();
+    assert_eq!(committed(&rig), Some(1));
+    commit(&mut rig, 2);
+    let (options, now) = (rig.options.clone(), rig.now);
+    let rig = Rig::on(rig.stop(), options, now);
+    assert_eq!(committed(&rig), Some(2));
+}
+
+#[test]
+fn a_snapshot_replaces_the_deltas_before_it() {
+    let mut rig = Rig::new();
+    let body = "x".repeat(100_000);
+    // Several log files, and state in each.
+    for n in 1..30 {
+        assert_eq!(rig.ask(send(1, &format!("T{n}"), &body)).code(), 0);
+        commit(&mut rig, n);
+        rig.advance(1_001);
+    }
+    let rig = rig.kill();
+    assert_eq!(committed(&rig), Some(29));
+    for n in 1..30 {
+        assert!(rig.broker.topics.get(&format!("T{n}")).is_some(), "T{n}");
+    }
+    // Read again from the last snapshot, not from the first delta.
+    assert!(rig.broker.state_start() > rig.broker.store.first());
+}
+
+#[test]
+fn what_was_removed_stays_removed() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    commit(&mut rig, 1);
+    rig.advance(1_001);
+    let (group, topic) = names();
+    rig.broker.topics.remove(rig.now.wall, &topic);
+    rig.broker.offsets.forget(|_, its| *its == group);
+    rig.advance(1_001);
+    // Any request notes the change of the topic.
+    rig.ask(send(1, "Other", "x"));
+    let mut rig = rig.kill();
+    assert_eq!(committed(&rig), None);
+    assert_eq!(rig.ask(pull(2, "T", 0)).code(), code::TOPIC_NOT_EXIST);
+}
+
+#[test]
+fn the_originals_files_are_written_and_are_ours() {
+    let mut rig = Rig::new();
+    rig.ask(send_with(1, "T", "x", &[("DELAY", "1")]));
+    rig.ask(pull(2, "T", 0));
+    commit(&mut rig, 7);
+    rig.advance(7_000);
+    let text = |rig: &Rig, name: &str| {
+        String::from_utf8(rig.disk.bytes(&Path::new("/store/config").join(name)).unwrap()).unwrap()
+    };
+    assert!(text(&rig, "topics.json").contains("\"topicName\":\"T\""));
+    assert!(text(&rig, "subscriptionGroup.json").contains("\"groupName\":\"g\""));
+    let offsets: String = text(&rig, "consumerOffset.json").split_whitespace().collect();
+    assert_eq!(offsets, "{\"offsetTable\":{\"T@g\":{0:7}}}");
+    let delay: String = text(&rig, "delayOffset.json").split_whitespace().collect();
+    assert!(delay.starts_with("{\"offsetTable\":{1:1,2:0,"), "{delay}");
+    let rig = rig.kill();
+    assert_eq!(rig.lines.iter().filter(|line| line.contains("by hand")).count(), 0, "{:?}", rig.lines);
+}
+
+#[test]
+fn files_of_a_4_9_broker_are_taken_over() {
+    let disk = kerolox_store::disk::memory::MemDisk::new();
+    let plant = |name: &str, text: &str| {
+        disk.plant(&Path::new("/store/config").join(name), text.as_bytes()).unwrap();
+    };
+    plant(
+        "topics.json",
+        "{\"dataVersion\":{\"counter\":3,\"timestamp\":1600000000000},\"topicConfigTable\":{\"T\":{\"order\":false,\
+         \"perm\":6,\"readQueueNums\":2,\"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"T\",\"topicSysFlag\":0,\
+         \"writeQueueNums\":2}}}",
+    );
+    plant(
+        "subscriptionGroup.json",
+        "{\"dataVersion\":{\"counter\":1,\"timestamp\":1600000000000},\"subscriptionGroupTable\":{\"g\":{\"groupName\":\
+         \"g\",\"retryMaxTimes\":5}}}",
+    );
+    plant("consumerOffset.json", "{\n\t\"offsetTable\":{\"T@g\":{0:12,1:34}}\n}");
+    plant("delayOffset.json", "{\"offsetTable\":{1:0,2:5}}");
+    let rig = Rig::on(disk, options(), crate::rig::START);
+    assert_eq!(rig.lines.iter().filter(|line| line.contains("taken over")).count(), 4, "{:?}", rig.lines);
+    assert_eq!(committed(&rig), Some(12));
+    let topic = rig.broker.topics.get("T").unwrap();
+    assert_eq!((topic.read_queue_nums, topic.perm), (2, 6));
+    assert!(rig.broker.topics.get("TBW102").is_some(), "what every broker has stays");
+    assert_eq!(rig.broker.groups.get("g").unwrap().retry_max_times, 5);
+    assert_eq!(rig.broker.topics.version().counter, 3);
+    // It is in the log now, whatever becomes of the files.
+    let rig = rig.kill();
+    assert_eq!(committed(&rig), Some(12));
+    assert!(rig.lines.iter().all(|line| !line.contains("taken over")), "{:?}", rig.lines);
+}
+
+#[test]
+fn a_file_changed_by_hand_is_taken_over_and_a_broken_one_is_not() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    commit(&mut rig, 7);
+    let (options, now) = (rig.options.clone(), rig.now);
+    let disk = rig.stop();
+    let path = Path::new("/store/config/consumerOffset.json");
+    disk.plant(path, b"{\"offsetTable\":{\"T@g\":{0:3}}}").unwrap();
+    disk.plant(Path::new("/store/config/topics.json"), b"{\"topicConfigTable\":").unwrap();
+    let rig = Rig::on(disk, options, now);
+    assert_eq!(committed(&rig), Some(3));
+    assert!(rig.broker.topics.get("T").is_some(), "the log stands");
+    assert!(rig.lines.iter().any(|line| line.contains("topics.json")), "{:?}", rig.lines);
+}
+
+#[test]
+fn no_power_cut_makes_our_own_export_look_foreign() {
+    for seed in 0..40 {
+        let mut rig = Rig::new();
+        for n in 1..8 {
+            rig.ask(send(1, "T", "x"));
+            commit(&mut rig, n);
+            rig.advance(1_700);
+        }
+        let rig = rig.power_cut(seed);
+        assert!(rig.lines.iter().all(|line| !line.contains("taken over")), "seed {seed}: {:?}", rig.lines);
+    }
+}
