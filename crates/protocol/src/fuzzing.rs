@@ -36,6 +36,19 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("register", register),
 ];
 
+/// Inputs that a target can do something with, made of a frame.
+pub fn seeds(target: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let Ok(Split::Whole(found, _)) = frame::split(bytes, FRAME_BYTES_MAX) else { return Vec::new() };
+    let with = |first: u8, bytes: &[u8]| [&[first], bytes].concat();
+    match target {
+        "frame_split" => vec![bytes.to_vec()],
+        "header_json" | "header_binary" => vec![found.header.to_vec()],
+        "scanner" => vec![with(u8::from(found.codec == Codec::Json), found.header)],
+        "register" => (0..3).map(|form| with(form, found.body)).collect(),
+        _ => vec![found.body.to_vec()],
+    }
+}
+
 /// Splitting frames: takes what it says it takes, and asks for more than there is.
 pub fn frame_split(mut bytes: &[u8]) {
     loop {
@@ -241,32 +254,13 @@ mod tests {
     use crate::golden;
     use proptest::{prelude::*, sample::Index};
 
-    /// Inputs a target can do something with, made of the golden frames.
-    fn seeds(target: &str) -> Vec<Vec<u8>> {
-        let with = |first: u8, bytes: &[u8]| [&[first], bytes].concat();
-        let mut seeds = Vec::new();
-        for (_, bytes) in golden::frames() {
-            let Ok(Split::Whole(found, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else {
-                panic!("no frame")
-            };
-            let codec = u8::from(found.codec == Codec::Json);
-            match target {
-                "frame_split" => seeds.push(bytes.clone()),
-                "header_json" | "header_binary" => seeds.push(found.header.to_vec()),
-                "scanner" => seeds.push(with(codec, found.header)),
-                "register" => seeds.extend((0..3).map(|form| with(form, found.body))),
-                _ => seeds.push(found.body.to_vec()),
-            }
-        }
-        seeds
-    }
-
     /// Every target on every seed, and on mutations of them: a bounded run of what fuzzing does.
     #[test]
     fn every_target_keeps_its_promises_for_a_while() {
         let mutation = || (any::<Index>(), any::<Index>(), any::<u8>(), 0..6_u8);
         for (name, target) in TARGETS {
-            let seeds = seeds(name);
+            let seeds: Vec<_> = golden::frames().iter().flat_map(|(_, frame)| seeds(name, frame)).collect();
+            assert!(seeds.len() > 150);
             seeds.iter().for_each(|seed| target(seed));
             let strategy = (any::<Index>(), proptest::collection::vec(mutation(), 1..5));
             let config =
