@@ -85,6 +85,17 @@ impl Ext {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// What a client signs: the values in the order of their names' bytes, then the body. The signature itself
+    /// is left out, and so are the fields `without`: some clients sign fields that others do not.
+    pub fn signed_text(&self, body: &[u8], without: &[&str]) -> Vec<u8> {
+        let signed = |(name, _): &(&str, &str)| *name != "Signature" && !without.contains(name);
+        let mut fields: Vec<_> = self.iter().filter(signed).collect();
+        fields.sort_unstable();
+        let mut text: Vec<u8> = fields.iter().flat_map(|(_, value)| value.bytes()).collect();
+        text.extend_from_slice(body);
+        text
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         self.0.len()

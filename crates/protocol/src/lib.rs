@@ -31,6 +31,8 @@ pub mod properties;
 pub mod record;
 pub mod rpc;
 pub mod scan;
+#[cfg(test)]
+mod vectors;
 
 pub use ids::{LogOffset, Millis, QueueId, QueueOffset};
 pub use names::{GroupName, NameError, TopicName};
