@@ -1,13 +1,13 @@
 //! How answers and own requests are written.
 //!
-//! Knows the frame and the two header codecs. The answer of a send, the hottest, is written without a map.
+//! Knows the frame and the two header codecs. The hottest answers, of sends and pulls, are written without a map
+//! by [`kerolox_protocol::scan::answer`].
 
 use crate::call::{Fail, Out, Ticket};
 use kerolox_net::ConnId;
 use kerolox_protocol::{
     frame::Codec,
-    header::{Ext, FLAG_ONEWAY, Fields, Header},
-    rpc::produce::SendReply,
+    header::{Ext, FLAG_ONEWAY, Header},
 };
 
 /// An answer that still lacks its address.
@@ -39,11 +39,6 @@ impl Answer {
     pub fn send(&self, to: &Ticket, out: &mut Out) {
         out.send(to.conn, |buffer| self.write(to, buffer));
     }
-}
-
-/// Writes the answer of a send: `code` is 0 or one of those that mean "stored, but".
-pub(crate) fn write_sent(code: i32, fields: SendReply, to: &Ticket, out: &mut Vec<u8>) {
-    Answer { code, ext: Some(fields.to_ext()), remark: None, body: Vec::new() }.write(to, out);
 }
 
 impl From<Fail> for Answer {

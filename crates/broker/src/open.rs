@@ -76,6 +76,7 @@ impl Broker {
             arrivals: Vec::new(),
             schedule_slots: Vec::new(),
             handlers: service::handlers(),
+            fields: Default::default(),
             stage: service::Stage::Running,
             now,
             state,

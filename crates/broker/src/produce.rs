@@ -18,6 +18,7 @@ use kerolox_protocol::{
     properties,
     record::{Draft, PROPERTIES_BYTES_MAX, SYS_MULTI_TAGS, SYS_TRANSACTION_MASK},
     rpc::produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest, SendRequestV2},
+    scan::Send,
 };
 use kerolox_store::{AppendError, Dispatch};
 
@@ -45,42 +46,6 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) fn of(call: &Call<'_>) -> Origin {
         Origin { now: call.now, peer: call.peer, to: call.ticket(), version: call.header.version }
-    }
-}
-
-/// A send, borrowed from its header, whichever form that had.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Send<'a> {
-    pub topic: &'a str,
-    pub template: &'a str,
-    pub template_queues: i32,
-    pub queue_id: i32,
-    pub sys_flag: i32,
-    pub born_ms: i64,
-    pub flag: i32,
-    pub properties: &'a str,
-    pub reconsume_times: i32,
-    pub unit: bool,
-    pub max_reconsume_times: Option<i32>,
-    pub batch: bool,
-}
-
-impl<'a> From<&'a SendRequest> for Send<'a> {
-    fn from(request: &'a SendRequest) -> Send<'a> {
-        Send {
-            topic: &request.topic,
-            template: &request.default_topic,
-            template_queues: request.default_topic_queue_nums,
-            queue_id: request.queue_id,
-            sys_flag: request.sys_flag,
-            born_ms: request.born_timestamp,
-            flag: request.flag,
-            properties: request.properties.as_deref().unwrap_or(""),
-            reconsume_times: request.reconsume_times.unwrap_or(0),
-            unit: request.unit_mode.unwrap_or(false),
-            max_reconsume_times: request.max_reconsume_times,
-            batch: request.batch.unwrap_or(false),
-        }
     }
 }
 
@@ -145,7 +110,7 @@ impl Broker {
                 "[OVERLOAD]system busy, start flow control for a while: too many sends wait for the disk",
             ));
         }
-        if send.batch {
+        if send.batch == Some(true) {
             self.send_batch(from, send, &target, body)
         } else {
             self.send_one(from, send, &target, body)
@@ -177,8 +142,9 @@ impl Broker {
 
     fn target(&mut self, from: &Origin, send: &Send<'_>, out: &mut Out) -> Result<Target, Fail> {
         if self.topics.get(send.topic).is_none() {
-            let template = self.template(send.template);
-            let wish = Wish { template, queues: send.template_queues, unit: send.unit };
+            let template = self.template(send.default_topic);
+            let wish =
+                Wish { template, queues: send.default_topic_queue_nums, unit: send.unit_mode == Some(true) };
             self.topics.get_or_create(from.now.wall, send.topic, wish)?;
             // Before the message: who finds the message after a crash finds its topic, too.
             self.note_tables(from.now, out);
@@ -233,7 +199,7 @@ impl Broker {
             Some(max) if from.version >= VERSION_3_4_9 => max,
             _ => config.retry_max_times,
         };
-        if send.reconsume_times < max {
+        if send.reconsume_times.unwrap_or(0) < max {
             return Ok(target);
         }
         let name = GroupName::new(group).and_then(|group| group.dlq_topic());
@@ -262,7 +228,7 @@ impl Broker {
         body: &[u8],
         properties: &mut Vec<u8>,
     ) -> Result<(Waiting, u64), Fail> {
-        let known = props::copy(send.properties.as_bytes(), DROPPED, properties);
+        let known = props::copy(send.properties.unwrap_or("").as_bytes(), DROPPED, properties);
         props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
         if known.transaction {
             return Err(Fail::new(
@@ -274,7 +240,7 @@ impl Broker {
         let aside = if target.dead { None } else { self.delay_queue(known.delay_level, draft.sys_flag) };
         if let Some((level, queue)) = aside {
             properties.clear();
-            props::copy(send.properties.as_bytes(), DROPPED_ASIDE, properties);
+            props::copy(send.properties.unwrap_or("").as_bytes(), DROPPED_ASIDE, properties);
             props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
             props::push(properties, "REAL_TOPIC", &target.topic);
             props::push(properties, "REAL_QID", &target.queue.to_string());
@@ -299,10 +265,10 @@ impl Broker {
             queue_id: target.queue,
             flag: send.flag,
             sys_flag: send.sys_flag & !SYS_TRANSACTION_MASK | multi_tags,
-            born_ms: Millis(send.born_ms),
+            born_ms: Millis(send.born_timestamp),
             born_host: from.peer.addr,
             store_host: self.options.store_host,
-            reconsume_times: send.reconsume_times,
+            reconsume_times: send.reconsume_times.unwrap_or(0),
             prepared_offset: 0,
             body,
             properties: b"",
@@ -331,7 +297,7 @@ impl Broker {
         let illegal =
             |why: String| Fail::new(code::MESSAGE_ILLEGAL, format!("the message is illegal: {why}"));
         let mut common = Vec::new();
-        let wait = props::copy(send.properties.as_bytes(), DROPPED, &mut common).wait;
+        let wait = props::copy(send.properties.unwrap_or("").as_bytes(), DROPPED, &mut common).wait;
         props::push(&mut common, "CLUSTER", &self.options.broker.broker_cluster_name);
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();

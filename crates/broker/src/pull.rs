@@ -16,9 +16,10 @@ use kerolox_filter::{Kind, Tags};
 use kerolox_net::{Fill, Now};
 use kerolox_protocol::{
     GroupName, Millis, QueueId, QueueOffset, TopicName, code,
-    header::{Fields, Header},
+    header::Fields,
     record::Draft,
     rpc::consume::{LitePullMessage, PullMessage, PullReply, PullRequest},
+    scan::{self, Pull},
 };
 use kerolox_store::{Bounds, Dispatch, Plan, PlanStatus, QueueSlot, ReadLimits, Slices};
 use std::io;
@@ -28,42 +29,6 @@ handlers![PullMessage, LitePullMessage];
 const FLAG_COMMIT: i32 = 1;
 const FLAG_SUSPEND: i32 = 2;
 const FLAG_SUBSCRIPTION: i32 = 4;
-
-/// A pull, borrowed from its header.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pull<'a> {
-    pub group: &'a str,
-    pub topic: &'a str,
-    pub queue_id: i32,
-    pub offset: i64,
-    pub max: i32,
-    pub max_bytes: Option<i32>,
-    pub sys_flag: i32,
-    pub commit: Option<i64>,
-    pub suspend_ms: i64,
-    pub subscription: Option<&'a str>,
-    pub sub_version: i64,
-    pub expression_type: Option<&'a str>,
-}
-
-impl<'a> From<&'a PullRequest> for Pull<'a> {
-    fn from(request: &'a PullRequest) -> Pull<'a> {
-        Pull {
-            group: &request.consumer_group,
-            topic: &request.topic,
-            queue_id: request.queue_id,
-            offset: request.queue_offset,
-            max: request.max_msg_nums,
-            max_bytes: request.max_msg_bytes,
-            sys_flag: request.sys_flag,
-            commit: request.commit_offset,
-            suspend_ms: request.suspend_timeout_millis.unwrap_or(0),
-            subscription: request.subscription.as_deref(),
-            sub_version: request.sub_version.unwrap_or(0),
-            expression_type: request.expression_type.as_deref(),
-        }
-    }
-}
 
 /// What is kept of a pull, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,12 +69,12 @@ impl Broker {
     /// Answers a pull, or lets it wait.
     pub(crate) fn pull(&mut self, from: &Origin, pull: &Pull<'_>, out: &mut Out) -> Result<(), Fail> {
         let (kept, tags) = self.may_pull(from, pull, out)?;
-        let read = self.read(&kept, pull.offset, &tags);
-        let held =
-            read.code == code::PULL_NOT_FOUND && pull.sys_flag & FLAG_SUSPEND != 0 && pull.suspend_ms > 0;
+        let read = self.read(&kept, pull.queue_offset, &tags);
+        let suspend_ms = pull.suspend_timeout_millis.unwrap_or(0);
+        let held = read.code == code::PULL_NOT_FOUND && pull.sys_flag & FLAG_SUSPEND != 0 && suspend_ms > 0;
         // Whatever the result, as long as the pull itself was in order.
         if pull.sys_flag & FLAG_COMMIT != 0
-            && let Some(offset) = pull.commit
+            && let Some(offset) = pull.commit_offset
         {
             self.offsets.commit(&kept.group, &kept.topic, kept.queue.0, offset);
         }
@@ -121,7 +86,7 @@ impl Broker {
             conn: from.to.conn,
             from: read.next,
             tags,
-            deadline: from.now.mono + self.hold_ms(pull.suspend_ms),
+            deadline: from.now.mono + self.hold_ms(suspend_ms),
             kept,
         };
         let slot = pull.kept.slot;
@@ -153,16 +118,17 @@ impl Broker {
         }
         let auto = self.options.broker.auto_create_subscription_group;
         let unknown = || {
-            let remark = format!("subscription group [{}] does not exist", pull.group);
+            let remark = format!("subscription group [{}] does not exist", pull.consumer_group);
             Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         };
-        let group = self.groups.get_or_create(from.now.wall, pull.group, auto).ok_or_else(unknown)?;
+        let group =
+            self.groups.get_or_create(from.now.wall, pull.consumer_group, auto).ok_or_else(unknown)?;
         let (enabled, broadcast) = (group.consume_enable, group.consume_broadcast_enable);
         if self.groups.has_changes() {
             self.note_tables(from.now, out);
         }
         if !enabled {
-            return Err(denied(format!("subscription group no permission, {}", pull.group)));
+            return Err(denied(format!("subscription group no permission, {}", pull.consumer_group)));
         }
         let missing = || {
             let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
@@ -183,7 +149,7 @@ impl Broker {
         let name = topic.topic_name.clone();
         let tags = self.wanted(pull, broadcast)?;
         let slot = self.slot(&name, queue);
-        let group = GroupName::new(pull.group).map_err(|why| Fail::error(why.to_string()))?;
+        let group = GroupName::new(pull.consumer_group).map_err(|why| Fail::error(why.to_string()))?;
         let kept = Kept { to: from.to, group, topic: name, queue, slot, limits: self.limits(pull) };
         Ok((kept, tags))
     }
@@ -201,17 +167,18 @@ impl Broker {
             });
         }
         let none = || {
-            let remark = format!("the consumer's subscription not exist, group {}", pull.group);
+            let remark = format!("the consumer's subscription not exist, group {}", pull.consumer_group);
             Fail::new(code::SUBSCRIPTION_NOT_EXIST, remark)
         };
-        let group = self.clients.consumers(pull.group).ok_or_else(none)?;
+        let group = self.clients.consumers(pull.consumer_group).ok_or_else(none)?;
         if !broadcast && group.model == MessageModel::Broadcasting {
-            let remark = format!("the consumer group[{}] can not consume by broadcast way", pull.group);
+            let remark =
+                format!("the consumer group[{}] can not consume by broadcast way", pull.consumer_group);
             return Err(Fail::new(code::NO_PERMISSION, remark));
         }
         let known = group.subscriptions.get(pull.topic).ok_or_else(none)?;
-        if known.version < pull.sub_version {
-            let remark = format!("the consumer's subscription not latest, group {}", pull.group);
+        if known.version < pull.sub_version.unwrap_or(0) {
+            let remark = format!("the consumer's subscription not latest, group {}", pull.consumer_group);
             return Err(Fail::new(code::SUBSCRIPTION_NOT_LATEST, remark));
         }
         if known.kind != Kind::Tag {
@@ -223,8 +190,8 @@ impl Broker {
     /// Messages and bytes wanted, whatever the client claims.
     fn limits(&self, pull: &Pull<'_>) -> (u32, u32) {
         let most = self.options.limits;
-        let count = u32::try_from(pull.max).unwrap_or(0).clamp(1, most.pull_count);
-        let bytes = pull.max_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        let count = u32::try_from(pull.max_msg_nums).unwrap_or(0).clamp(1, most.pull_count);
+        let bytes = pull.max_msg_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
         (count, bytes.unwrap_or(most.pull_bytes).min(most.pull_bytes))
     }
 
@@ -261,10 +228,7 @@ impl Broker {
         if kept.to.oneway {
             return;
         }
-        let mut header = Header::answer(read.code, kept.to.opaque);
-        header.remark = Some(read.status.to_owned());
-        header.ext = Some(fields.to_ext());
-        out.send_fill(kept.to.conn, Box::new(PullFill { to: kept.to, header, slices: found.slices }));
+        out.send_fill(kept.to.conn, Box::new(PullFill { to: kept.to, fields, slices: found.slices }));
     }
 
     /// Reports a pull outside its queue in the topic for that, as the original does.
@@ -361,7 +325,7 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
 #[derive(Debug)]
 struct PullFill {
     to: Ticket,
-    header: Header,
+    fields: PullReply,
     slices: Slices,
 }
 
@@ -373,8 +337,8 @@ impl Fill for PullFill {
     fn fill(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let start = out.len();
         let body = usize::try_from(self.slices.total_len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        out.reserve(body + 256);
-        self.header.begin_frame(self.to.codec, body, out);
+        out.reserve(body + 320);
+        scan::answer::write_pulled(self.to.codec, code::SUCCESS, self.to.opaque, &self.fields, body, out);
         let at = out.len();
         let read = self.slices.read_into(out);
         if read.is_err() || out.len() - at != body {

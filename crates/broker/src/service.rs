@@ -11,7 +11,7 @@
 use crate::{
     Options, admin,
     answer::{self, Answer},
-    call::{Call, Fail, Handler, Out},
+    call::{Call, Fail, Handler, Out, Ticket},
     clients::{Changes, Clients},
     delay::Delay,
     export::Export,
@@ -21,7 +21,7 @@ use crate::{
     locks::Locks,
     offsets::Offsets,
     parked::{End, Ids, Parked, Said, Waiting},
-    produce,
+    produce::{self, Origin},
     pull::{self, Kept},
     query,
     random::Random,
@@ -35,9 +35,14 @@ use kerolox_net::{ConnId, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
     Millis, QueueId, TopicName, code,
     frame::Frame,
-    header::{Ext, Header},
+    header::{Ext, FLAG_RESPONSE, Header},
     msgid::MessageId,
-    rpc::{self, Need, produce::SendReply},
+    rpc::{
+        self, Need, Rpc,
+        consume::{LitePullMessage, PullMessage},
+        produce::{SendBatchMessage, SendMessage, SendMessageV2},
+    },
+    scan::{self, Hot, answer::Sent},
 };
 use kerolox_store::{Arrival, QueueSlot, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +84,9 @@ pub struct Broker {
     pub(crate) arrivals: Vec<Arrival>,
     /// Queues of the delay levels, level 1 first.
     pub(crate) schedule_slots: Vec<QueueSlot>,
-    pub(crate) handlers: BTreeMap<i32, Handler>,
+    pub(crate) handlers: BTreeMap<i32, (Need, Handler)>,
+    /// Where the fields of the header being read stand.
+    pub(crate) fields: scan::Scratch,
     pub(crate) stage: Stage,
     /// Time of the last event, for timers that depend on the wall clock.
     pub(crate) now: Now,
@@ -168,13 +175,52 @@ impl Broker {
             let remark = format!(" request type {asked} not supported");
             Fail::new(code::REQUEST_CODE_NOT_SUPPORTED, remark)
         };
-        let row = rpc::info(asked).ok_or_else(unknown)?;
-        let handler = *self.handlers.get(&asked).ok_or_else(unknown)?;
-        self.check(row.need, &call.peer)?;
+        let (need, handler) = *self.handlers.get(&asked).ok_or_else(unknown)?;
+        self.check(need, &call.peer)?;
         if self.stage != Stage::Running {
             return Err(Fail::new(code::SERVICE_NOT_AVAILABLE, "the broker is stopping"));
         }
         (handler.run)(self, call, out)
+    }
+
+    /// Serves a send or a pull without building its header. Says whether it did; whatever is unusual takes the
+    /// general path, which says what is wrong.
+    fn serve_hot(&mut self, now: Now, peer: &Peer, frame: &Frame<'_>, out: &mut Out) -> bool {
+        match scan::peek(frame.codec, frame.header) {
+            Ok(seen) if is_hot(seen.code) && seen.flag & FLAG_RESPONSE == 0 => {}
+            _ => return false,
+        }
+        if self.stage != Stage::Running {
+            return false;
+        }
+        let mut fields = std::mem::take(&mut self.fields);
+        let served = self.serve_scanned(now, peer, frame, &mut fields, out);
+        self.fields = fields;
+        served
+    }
+
+    fn serve_scanned(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        frame: &Frame<'_>,
+        fields: &mut scan::Scratch,
+        out: &mut Out,
+    ) -> bool {
+        let Ok(scanned) = scan::scan(frame.codec, frame.header, fields) else { return false };
+        let Ok(hot) = scanned.hot() else { return false };
+        let (opaque, oneway) = (scanned.opaque(), scanned.is_oneway());
+        let to = Ticket { conn: peer.conn, codec: frame.codec, opaque, oneway };
+        let from = Origin { now, peer: *peer, to, version: scanned.version() };
+        let result = match &hot {
+            Hot::Send(send) => self.send(&from, send, frame.body, out),
+            Hot::Pull(pull) => self.pull(&from, pull, out),
+            Hot::Commit(_) | Hot::Heartbeat => return false,
+        };
+        if let Err(fail) = result {
+            Answer::from(fail).send(&to, out);
+        }
+        true
     }
 
     /// Answers now, or when what the request appended is written.
@@ -283,20 +329,19 @@ fn say(options: &Options, waiting: &Waiting, end: End<'_>, out: &mut Out) {
         }
         Said::Answer(answer) => answer.send(&waiting.to, out),
         Said::Sent { ids, queue, offset } => {
+            let id;
             let msg_id = match ids {
-                Ids::One(at) => MessageId::new(options.store_host, *at).to_string(),
-                Ids::Many(ids) => ids.clone(),
+                Ids::One(at) => {
+                    id = MessageId::new(options.store_host, *at);
+                    id.as_str()
+                }
+                Ids::Many(ids) => ids,
             };
-            let fields = SendReply {
-                msg_id,
-                queue_id: *queue,
-                queue_offset: *offset,
-                transaction_id: None,
-                msg_region: Some(options.broker.region_id.clone()),
-                trace_on: Some(options.broker.trace_on.to_string()),
-            };
+            let (region, trace_on) = (&*options.broker.region_id, options.broker.trace_on);
+            let sent = Sent { msg_id, queue_id: *queue, queue_offset: *offset, region, trace_on };
             let code = if late { code::FLUSH_DISK_TIMEOUT } else { code::SUCCESS };
-            out.send(waiting.to.conn, |buffer| answer::write_sent(code, fields, &waiting.to, buffer));
+            let to = &waiting.to;
+            out.send(to.conn, |buffer| scan::answer::write_sent(to.codec, code, to.opaque, &sent, buffer));
         }
     }
 }
@@ -306,6 +351,9 @@ impl Service for Broker {
 
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
         self.now = now;
+        if self.serve_hot(now, peer, &frame, out) {
+            return;
+        }
         let header = match Header::decode(frame.codec, frame.header) {
             Ok(header) => header,
             Err(why) => {
@@ -438,9 +486,21 @@ impl Service for Broker {
     }
 }
 
-/// All handlers by code.
-pub(crate) fn handlers() -> BTreeMap<i32, Handler> {
+/// Whether [`Broker::serve_hot`] serves the code: sends and pulls, which need no more than a connection.
+fn is_hot(code: i32) -> bool {
+    matches!(
+        code,
+        SendMessage::CODE
+            | SendMessageV2::CODE
+            | SendBatchMessage::CODE
+            | PullMessage::CODE
+            | LitePullMessage::CODE
+    )
+}
+
+/// All handlers by code. A handler without a row in the table of RPCs cannot be written: its type is the row.
+pub(crate) fn handlers() -> BTreeMap<i32, (Need, Handler)> {
     let own = [produce::HANDLERS, pull::HANDLERS, query::HANDLERS, sendback::HANDLERS];
     let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
-    all.map(|handler| (handler.code, *handler)).collect()
+    all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?.need, *handler)))).collect()
 }
