@@ -118,10 +118,9 @@ impl Run {
             .filter(|suite| self.pattern_of(suite.name).is_some())
             .partition(|suite| suite.alone);
         if !alone.is_empty() || !together.is_empty() {
-            let server = Server::start(target, &dir.join("server"))?;
-            self.side_by_side(&server, together);
-            for suite in alone {
-                self.suite(&server, suite);
+            match Server::start(target, &dir.join("server")) {
+                Ok(server) => self.suites(server, together, alone),
+                Err(cause) => self.case("server", "start", Outcome::Fail(format!("{cause:#}"))),
             }
         }
         self.bulk(target, &dir);
@@ -131,6 +130,16 @@ impl Run {
             let _ = fs::remove_dir_all(&dir);
         }
         Ok(good)
+    }
+
+    fn suites(&self, mut server: Server, together: Vec<&'static Suite>, alone: Vec<&'static Suite>) {
+        self.side_by_side(&server, together);
+        for suite in alone {
+            self.suite(&server, suite);
+        }
+        if let Some(end) = server.ended() {
+            self.case("server", "alive", Outcome::Fail(format!("it ended with {end} while clients used it")));
+        }
     }
 
     /// The case pattern for this suite, or `None` when `--only` leaves the suite out.
@@ -265,7 +274,7 @@ impl Run {
     fn case(&self, suite: &str, case: &str, outcome: Outcome) {
         let name = format!("{suite}/{case}");
         // A program that was not built or found has no cases to look up: that fails any run.
-        let is_harness = matches!(case, "build" | "start" | "tools");
+        let is_harness = matches!(case, "build" | "start" | "tools" | "alive");
         let must_pass = is_harness || self.args.original || self.allow.has(&name);
         self.with(|report| {
             match &outcome {

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,11 @@ impl Server {
 
     fn broker_port(&self) -> u16 {
         self.port + BROKER_OFFSET
+    }
+
+    /// How our own process ended, if it did although nobody asked.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
     }
 
     /// Ends the broker as a crash does: no signal it could handle, nothing flushed by it.

@@ -133,6 +133,7 @@ public final class Suite {
         switch (set) {
             case "all":
                 Consuming.add(suite);
+                Beyond.add(suite);
                 Pulling.add(suite);
                 Sending.add(suite);
                 Asking.add(suite);
