@@ -356,6 +356,22 @@ fn old_files_expire_and_the_newest_stays() {
 }
 
 #[test]
+fn an_empty_newest_file_does_not_hide_keys_beyond_the_end_of_the_log() {
+    let disk = MemDisk::new();
+    let (mut index, _) = open(&disk, small(), Trust::Clean);
+    (0..12).for_each(|at| index.add("topic", "a", LogOffset(at), Millis(1000), Millis(0)));
+    drain(&mut index);
+    let newest = disk.list(&dir()).expect("list").pop().expect("two files").name;
+    disk.plant(&dir().join(newest), &vec![0; 308]).expect("a file whose header was lost");
+    let (mut index, _) = open(&disk, small(), Trust::PowerCut(None));
+    index.cut(LogOffset(4)).expect("cut");
+    assert_eq!(find(&index, "a", 0, i64::MAX), [3, 2, 1, 0]);
+    assert_eq!(index.covered(), Some(LogOffset(3)));
+    let (index, repairs) = open(&disk, small(), Trust::Clean);
+    assert_eq!((find(&index, "a", 0, i64::MAX), repairs), (vec![3, 2, 1, 0], vec![]));
+}
+
+#[test]
 fn refused_candidates_do_not_count() {
     let disk = MemDisk::new();
     let (mut index, _) = open(&disk, small(), Trust::Clean);
@@ -447,6 +463,28 @@ mod java {
         // After a crash of the original there is no mark, and all is still there.
         for trust in [Trust::Killed(None), Trust::PowerCut(None)] {
             check_all(&open(&planted(), shape(), trust).0);
+        }
+    }
+
+    /// The original syncs nothing on the way: after a power cut its file may end anywhere.
+    #[test]
+    fn its_torn_file_is_taken_back_to_whole_entries_at_every_byte() {
+        let (name, bytes) = FILES[2];
+        let begin = shape().entry_at(1) as usize;
+        for torn in begin..begin + 23 * 20 {
+            let disk = planted();
+            let mut bytes = bytes.to_vec();
+            bytes[torn..].fill(0);
+            disk.plant(&dir().join(name), &bytes).expect("plant");
+            let (mut index, repairs) = open(&disk, shape(), Trust::PowerCut(None));
+            assert_eq!(repairs.len(), 1, "{repairs:?}");
+            let from = index.covered().map_or(0, |covered| covered.0);
+            for (at, ms, topic, keys) in records().filter(|record| record.0 >= from) {
+                keys.iter().for_each(|key| index.add(topic, key, LogOffset(at), Millis(ms), Millis(ms)));
+            }
+            check_all(&index);
+            drain(&mut index);
+            check_all(&open(&disk, shape(), Trust::Clean).0);
         }
     }
 
