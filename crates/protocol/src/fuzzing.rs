@@ -8,7 +8,7 @@ use crate::{
     batch,
     body::{self, HeartbeatData, RegisterBrokerBody, fastjson},
     frame::{self, Codec, FRAME_BYTES_MAX, Split},
-    header::Header,
+    header::{Header, Language},
     properties, record,
     rpc::{
         consume::PullRequest,
@@ -67,7 +67,11 @@ pub fn frame_split(mut bytes: &[u8]) {
 }
 
 fn header(codec: Codec, bytes: &[u8]) {
-    let Ok(header) = Header::decode(codec, bytes) else { return };
+    let Ok(mut header) = Header::decode(codec, bytes) else { return };
+    if codec == Codec::Json {
+        // A number without a name has none to be written by.
+        header.language = Language::from_name(header.language.name());
+    }
     let mut out = Vec::new();
     header.write_frame(codec, b"", &mut out);
     let again = match frame::split(&out, usize::MAX) {
