@@ -1,6 +1,9 @@
 //! Blocking work of the broker, run by the driver on its lanes.
 
-use crate::export::{ExportDone, ExportJob};
+use crate::{
+    admin::config::{SaveJob, Saved},
+    export::{ExportDone, ExportJob},
+};
 use kerolox_net::{Job, Lane};
 use kerolox_store::{StoreDone, StoreJob};
 
@@ -11,6 +14,8 @@ pub enum BrokerJob {
     Store(StoreJob),
     /// Writes one of the original's JSON files.
     Export(ExportJob),
+    /// Keeps changed settings in their file.
+    SaveConfig(SaveJob),
 }
 
 /// What came of it.
@@ -20,6 +25,8 @@ pub enum BrokerDone {
     Store(StoreDone),
     /// A file was written or not.
     Export(ExportDone),
+    /// Settings were kept or not.
+    SavedConfig(Saved),
 }
 
 impl Job for BrokerJob {
@@ -28,7 +35,7 @@ impl Job for BrokerJob {
     fn lane(&self) -> Lane {
         match self {
             BrokerJob::Store(job) if job.is_flush() => Lane::Flush,
-            BrokerJob::Store(_) | BrokerJob::Export(_) => Lane::Background,
+            BrokerJob::Store(_) | BrokerJob::Export(_) | BrokerJob::SaveConfig(_) => Lane::Background,
         }
     }
 
@@ -36,6 +43,7 @@ impl Job for BrokerJob {
         match self {
             BrokerJob::Store(job) => BrokerDone::Store(job.run()),
             BrokerJob::Export(job) => BrokerDone::Export(job.run()),
+            BrokerJob::SaveConfig(job) => BrokerDone::SavedConfig(job.run()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Broker, Options,
+    admin::Desk,
     clients::Clients,
     delay::Delay,
     export::Export,
@@ -65,7 +66,8 @@ impl Broker {
             clients: Clients::default(),
             locks: Locks::default(),
             registrar: Registrar::default(),
-            stats: Stats::default(),
+            stats: Stats::new(options.utc_offset),
+            desk: Desk::new(Arc::clone(&disk), now),
             hold: Hold::new(options.limits.held_pulls),
             parked: Parked::default(),
             delay: Delay::new(&options.delay_levels()),

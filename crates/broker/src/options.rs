@@ -6,7 +6,10 @@
 use kerolox_config::{BrokerConfig, FlushDiskType, ServerConfig, StoreConfig};
 use kerolox_protocol::Millis;
 use kerolox_store::{Flush, Retention, disk::Paths};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Everything a broker is started with.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Options {
     pub ram_bytes: u64,
     /// What to add to Unix time for the local time of `deleteWhen`.
     pub utc_offset: Millis,
+    /// The file the broker was started with; changed settings are kept in it.
+    pub config_file: Option<PathBuf>,
     /// Own limits.
     pub limits: Limits,
 }
@@ -78,6 +83,7 @@ impl Options {
             seed: 0,
             ram_bytes: 8 << 30,
             utc_offset: Millis(0),
+            config_file: None,
             limits: Limits::default(),
         }
     }

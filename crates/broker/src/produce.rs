@@ -214,6 +214,9 @@ impl Broker {
         scratch.clear();
         let result = self.append_one(from, send, target, body, &mut scratch);
         self.scratch = scratch;
+        if result.is_err() {
+            self.stats.on_put_failed();
+        }
         let (waiting, size) = result?;
         self.stats.on_put(&target.topic, 1, size);
         self.park(waiting);

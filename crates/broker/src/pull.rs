@@ -220,6 +220,7 @@ impl Broker {
             max_offset: read.bounds.max.wire(),
         };
         let Some(found) = read.found else {
+            self.stats.on_missed();
             let remark = Some(read.status.to_owned());
             let answer = Answer { code: read.code, ext: Some(fields.to_ext()), remark, body: Vec::new() };
             return answer.send(&kept.to, out);

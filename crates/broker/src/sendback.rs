@@ -75,6 +75,7 @@ impl Handle<ConsumerSendMsgBack> for Broker {
         };
         self.note_tables(from.now, out);
         self.store_again(&from, &record, &known, &topic, queue, level)?;
+        self.stats.on_back(record.topic, &request.group);
         Ok(Reply::ok(()))
     }
 }

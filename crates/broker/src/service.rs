@@ -9,7 +9,8 @@
 //! Knows when each part is asked; what each part does stands there.
 
 use crate::{
-    Options, admin,
+    Options,
+    admin::{self, Desk},
     answer::{self, Answer},
     call::{Call, Fail, Handler, Out, Ticket},
     clients::{Changes, Clients},
@@ -70,6 +71,7 @@ pub struct Broker {
     pub stats: Stats,
     /// Progress of delay levels.
     pub delay: Delay,
+    pub(crate) desk: Desk,
     pub(crate) hold: Hold<QueueSlot, Kept>,
     pub(crate) parked: Parked,
     pub(crate) state: State,
@@ -362,7 +364,7 @@ impl Service for Broker {
             }
         };
         if header.is_response() {
-            return;
+            return self.on_client_answer(peer.conn, &header, frame.body, out);
         }
         let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
         let before = self.store.end();
@@ -397,6 +399,7 @@ impl Service for Broker {
         self.parked.on_closed(conn);
         let changes = self.clients.on_closed(conn);
         self.apply(changes, out);
+        self.relays_closed(conn, out);
     }
 
     fn on_link(&mut self, now: Now, addr: &str, event: LinkEvent<'_>, out: &mut Out) {
@@ -409,6 +412,7 @@ impl Service for Broker {
         self.now = now;
         match done {
             BrokerDone::Export(done) => self.export.on_done(&done),
+            BrokerDone::SavedConfig(saved) => self.on_config_saved(saved, out),
             BrokerDone::Store(done) => {
                 self.store.done(store_now(now), done);
                 let flushed = self.store.flushed();
@@ -426,6 +430,8 @@ impl Service for Broker {
         self.now = now;
         let changes = self.clients.expire(now.mono);
         self.apply(changes, out);
+        self.relays_expire(now, out);
+        self.stats.tick(now.mono, now.wall);
         let (registrar, facts) = self.facts();
         registrar.tick(now, facts, out);
         let mut woken = Vec::new();
@@ -451,6 +457,8 @@ impl Service for Broker {
         let parts = [
             self.clients.next_timer(),
             self.registrar.next_timer(),
+            self.desk.relays.next_timer(),
+            self.stats.next_timer(),
             self.hold.next_deadline(),
             self.parked.next_deadline(),
             self.store.next_timer(),

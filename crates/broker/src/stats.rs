@@ -66,8 +66,7 @@ pub enum What {
 /// The counters.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// Difference of local time to Unix time; days begin at local midnight.
-    pub utc_offset: Millis,
+    utc_offset: Millis,
     put: Table,
     got: BTreeMap<Box<str>, Table>,
     got_items: usize,
@@ -100,6 +99,11 @@ pub struct Mornings {
 type Table = BTreeMap<Box<str>, Item>;
 
 impl Stats {
+    /// Counters of a broker whose local time differs so much from Unix time; days begin at local midnight.
+    pub fn new(utc_offset: Millis) -> Stats {
+        Stats { utc_offset, ..Stats::default() }
+    }
+
     /// Messages were stored in a topic.
     pub fn on_put(&mut self, topic: &str, messages: u64, bytes: u64) {
         self.totals.put.add(messages, bytes);
@@ -453,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_day_begins_at_local_midnight() {
-        let mut stats = Stats { utc_offset: Millis(3_600_000), ..Stats::default() };
+        let mut stats = Stats::new(Millis(3_600_000));
         let midnight = Millis(20 * DAY - 3_600_000);
         stats.on_put("T", 3, 1);
         stats.tick(Millis(0), midnight - Millis(1));

@@ -2,8 +2,107 @@
 //!
 //! [`HANDLERS`] also lists the areas whose state lies elsewhere (clients, locks, offsets), so that the
 //! dispatch table of the broker is read in one place.
+//!
+//! | Module | Requests |
+//! |---|---|
+//! | [`config`] | settings: read, change, keep |
+//! | [`runtime`] | figures of the process |
+//! | [`topics`], [`groups`] | tables of topics and groups |
+//! | [`connections`] | who is connected |
+//! | [`progress`] | how far topics and groups are, rates |
+//! | [`positions`] | offsets of groups as a whole |
+//! | [`reset`] | moving a group |
+//! | [`relay`] | what a client answers |
 
-use crate::{call::Handler, clients, locks};
+pub mod config;
+pub mod connections;
+pub mod groups;
+pub mod positions;
+pub mod progress;
+pub mod relay;
+pub mod reset;
+pub mod runtime;
+pub mod topics;
+
+use crate::{Broker, call::Fail, call::Handler, clients, locks, offsets, once::Once};
+use kerolox_net::Now;
+use kerolox_protocol::{Millis, QueueId, QueueOffset, body::DataVersion};
+use kerolox_store::{Bounds, QueueSlot, disk::Disk};
+use std::{io, sync::Arc};
 
 /// RPCs served outside the message path, one slice per file.
-pub const HANDLERS: &[&[Handler]] = &[clients::serve::HANDLERS, locks::serve::HANDLERS];
+pub const HANDLERS: &[&[Handler]] = &[
+    clients::serve::HANDLERS,
+    locks::serve::HANDLERS,
+    offsets::serve::HANDLERS,
+    config::HANDLERS,
+    connections::HANDLERS,
+    groups::HANDLERS,
+    positions::HANDLERS,
+    progress::HANDLERS,
+    relay::HANDLERS,
+    reset::HANDLERS,
+    runtime::HANDLERS,
+    topics::HANDLERS,
+];
+
+/// How often a subject that stays wrong is reported.
+const COMPLAIN_PERIOD: Millis = Millis(10 * 60_000);
+
+/// What the administrative side keeps.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// Requests passed on to clients.
+    pub relays: relay::Relays,
+    /// What was reported lately.
+    pub complaints: Once,
+    /// When the broker was opened.
+    pub booted: Now,
+    /// Version of the settings.
+    pub config_version: DataVersion,
+    /// Where settings are kept, and room is asked for.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Desk {
+    /// Of a broker opened at `booted`.
+    pub(crate) fn new(disk: Arc<dyn Disk>, booted: Now) -> Desk {
+        Desk {
+            relays: relay::Relays::default(),
+            complaints: Once::every(COMPLAIN_PERIOD),
+            booted,
+            config_version: DataVersion { counter: 0, state_version: 0, timestamp: booted.wall.0 },
+            disk,
+        }
+    }
+}
+
+impl Broker {
+    /// Handle of a queue that has messages, or had.
+    pub(crate) fn known_slot(&self, topic: &str, queue: u32) -> Option<QueueSlot> {
+        self.store.find_slot(topic, QueueId(queue))
+    }
+
+    /// First and end of a queue; of one without messages, both are 0.
+    pub(crate) fn bounds_of(&self, topic: &str, queue: u32) -> Bounds {
+        self.known_slot(topic, queue).map(|slot| self.store.bounds(slot)).unwrap_or_default()
+    }
+
+    /// Store time of a message. May read a file.
+    pub(crate) fn time_of(&self, topic: &str, queue: u32, at: i64) -> Result<Option<Millis>, Fail> {
+        let (Some(slot), Ok(at)) = (self.known_slot(topic, queue), QueueOffset::try_from(at)) else {
+            return Ok(None);
+        };
+        self.store.store_time(slot, at).map_err(|why| unreadable(topic, queue, &why))
+    }
+}
+
+/// The refusal when a file of a queue cannot be read.
+pub(crate) fn unreadable(topic: &str, queue: u32, why: &io::Error) -> Fail {
+    Fail::error(format!("queue {queue} of topic {topic} cannot be read: {why}"))
+}
+
+/// As the wire carries a queue number.
+pub(crate) fn wire_queue(queue: u32) -> i32 {
+    i32::try_from(queue).unwrap_or(i32::MAX)
+}

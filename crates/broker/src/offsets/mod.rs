@@ -2,8 +2,10 @@
 //!
 //! A table that survives; its changes go to the log about once a second, since a commit is a hint that costs
 //! at most a repeated delivery. Groups and topics need not exist: the original accepts any commit of clients.
-//! Knows no queue content: whether an offset makes sense is the consumer's business.
+//! Knows no queue content: whether an offset makes sense is the consumer's business. [`serve`] answers the
+//! requests.
 
+pub mod serve;
 #[cfg(test)]
 mod tests;
 
