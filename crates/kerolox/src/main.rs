@@ -1,23 +1,36 @@
 //! The binary: arguments, logging, signals, wiring.
+//!
+//! The same program answers to `mqnamesrv`, `mqbroker` and `mqadmin`, by the name it was called or as
+//! `kerolox mqbroker …`, with the original's flags. Owns the process; what servers do is in their crates.
 
-use clap::{Parser, Subcommand};
+mod addresses;
+mod cli;
+mod logging;
+mod original;
+mod serve;
 
-/// A message broker for RocketMQ clients, in one binary.
-#[derive(Debug, Parser)]
-#[command(name = "kerolox", version, about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use std::{path::Path, process::ExitCode};
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Load a broker and report rate, latency and cost.
-    Bench(kerolox_bench::Bench),
-}
-
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Bench(bench) => kerolox_bench::run(bench),
+fn main() -> ExitCode {
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let called = Path::new(words.first().map_or("", String::as_str));
+    let called = called.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // A link named like one of the original's scripts is that script.
+    if original::is_name(&called) {
+        words.insert(1, called);
+    }
+    let (result, failure) = match words.get(1).filter(|word| original::is_name(word)).cloned() {
+        // The original's scripts end with 255 when a start fails.
+        Some(name) => (original::run(&name, &words[2..]), 255),
+        None => (cli::run(words), 1),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // One line with the whole chain of causes; what to do stands at its end.
+            eprintln!("kerolox: {why:#}");
+            ExitCode::from(failure)
+        }
     }
 }

@@ -32,20 +32,20 @@ struct Row {
 }
 
 const LOAD: [Column; 10] = [
-    Column("#Cluster Name", 16, Side::Left),
-    Column("#Broker Name", 22, Side::Left),
-    Column("#BID", 4, Side::Left),
+    Column("#Cluster Name", 17, Side::Left),
+    Column("#Broker Name", 23, Side::Left),
+    Column("#BID", 5, Side::Left),
     Column("#Addr", 22, Side::Left),
     Column("#Version", 16, Side::Left),
     Column("#InTPS(LOAD)", 19, Side::Right),
     Column("#OutTPS(LOAD)", 19, Side::Right),
-    Column("#PCWait(ms)", 11, Side::Right),
+    Column("#PCWait(ms)", 10, Side::Right),
     Column("#Hour", 5, Side::Right),
     Column("#SPACE", 6, Side::Right),
 ];
 
 const TOTALS: [Column; 6] = [
-    Column("#Cluster Name", 16, Side::Left),
+    Column("#Cluster Name", 17, Side::Left),
     Column("#Broker Name", 32, Side::Left),
     Column("#InTotalYest", 14, Side::Right),
     Column("#OutTotalYest", 14, Side::Right),
@@ -61,7 +61,10 @@ impl Run for ClusterList {
             match (self.common.json, self.more) {
                 (true, _) => println!("{}", serde_json::to_string_pretty(&rows)?),
                 (false, true) => print(&TOTALS, &rows, totals),
-                (false, false) => print(&LOAD, &rows, load),
+                (false, false) => {
+                    let now = jiff::Timestamp::now().as_millisecond();
+                    print(&LOAD, &rows, |row| load(row, now));
+                }
             }
             let Some(seconds) = self.interval else { return Ok(()) };
             tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
@@ -86,17 +89,17 @@ async fn rows(cluster: &crate::Cluster) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn print<const N: usize>(columns: &[Column; N], rows: &[Row], cells: fn(&Row) -> [String; N]) {
-    println!("{}", titles(columns, 2));
+fn print<const N: usize>(columns: &[Column; N], rows: &[Row], cells: impl Fn(&Row) -> [String; N]) {
+    println!("{}", titles(columns, 1));
     for row in rows {
-        println!("{}", values(columns, &cells(row), 2));
+        println!("{}", values(columns, &cells(row), 1));
         if let Some(problem) = &row.problem {
             eprintln!("{} {}: {problem}", row.broker, row.addr);
         }
     }
 }
 
-fn load(row: &Row) -> [String; 10] {
+fn load(row: &Row, now: i64) -> [String; 10] {
     let text = |key: &str| row.runtime.get(key).cloned().unwrap_or_default();
     let rate = |key: &str| text(key).split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
     let queue = |name: &str| {
@@ -104,7 +107,6 @@ fn load(row: &Row) -> [String; 10] {
             (format!("{name}ThreadPoolQueueSize"), format!("{name}ThreadPoolQueueHeadWaitTimeMills"));
         format!("({},{}ms)", text(&size), text(&wait))
     };
-    let now = jiff::Timestamp::now().as_millisecond();
     let earliest: Option<i64> = text("earliestMessageTimeStamp").parse().ok();
     let hours = earliest.map_or(0.0, |since| (now - since) as f64 / 3_600_000.0);
     let disk: f64 = text("commitLogDiskRatio").parse().unwrap_or(0.0);
@@ -143,7 +145,11 @@ mod tests {
     fn the_columns_are_the_originals() {
         let figures = [
             ("brokerVersionDesc", "V4_9_7"),
-            ("putTps", "12.5 3 2"),
+            ("putTps", "0.0 3 2"),
+            ("earliestMessageTimeStamp", "0"),
+            ("msgPutTotalTodayMorning", "5"),
+            ("msgPutTotalYesterdayMorning", "5"),
+            ("msgPutTotalTodayNow", "7"),
             ("getTransferedTps", "0.0"),
             ("sendThreadPoolQueueSize", "0"),
             ("sendThreadPoolQueueHeadWaitTimeMills", "0"),
@@ -160,31 +166,17 @@ mod tests {
             runtime: figures.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             problem: None,
         };
-        // Captured from the original's 4.9.7 tool, which prints the same titles and the same columns.
-        let title = "#Cluster Name     #Broker Name            #BID  #Addr                  #Version                #InTPS(LOAD)       #OutTPS(LOAD) #PCWait(ms) #Hour #SPACE";
-        assert_eq!(
-            title.split_whitespace().collect::<Vec<_>>(),
-            titles(&LOAD, 2).split_whitespace().collect::<Vec<_>>()
-        );
-        let line = values(&LOAD, &load(&row), 2);
-        let cells: Vec<_> = line.split_whitespace().collect();
-        assert_eq!(
-            cells[..8],
-            [
-                "DefaultCluster",
-                "broker-a",
-                "0",
-                "127.0.0.1:28035",
-                "V4_9_7",
-                "12.50(0,0ms)",
-                "0.00(0,0ms)",
-                "0"
-            ]
-        );
-        assert_eq!(cells[9], "0.1700");
-        // Scripts cut by columns: these stand where the original's stand.
-        for (cell, at) in [("broker-a", 18), ("127.0.0.1:28035", 48), ("V4_9_7", 72)] {
-            assert_eq!(line.find(cell), Some(at), "{line}");
-        }
+        // Captured from the original's 4.9.7 tool; scripts cut by column.
+        let title = "#Cluster Name     #Broker Name            #BID  #Addr                  #Version                \
+            #InTPS(LOAD)       #OutTPS(LOAD) #PCWait(ms) #Hour #SPACE";
+        let line = "DefaultCluster    broker-a                0     127.0.0.1:28035        V4_9_7                   \
+            0.00(0,0ms)         0.00(0,0ms)          0 498766.41 0.1700";
+        let hours = (498_766.41 * 3_600_000.0) as i64;
+        assert_eq!(titles(&LOAD, 1), title);
+        assert_eq!(values(&LOAD, &load(&row, hours), 1), line);
+        let title = "#Cluster Name     #Broker Name                       #InTotalYest  #OutTotalYest  #InTotalToday #OutTotalToday";
+        let line = "DefaultCluster    broker-a                                      0              0              2              0";
+        assert_eq!(titles(&TOTALS, 1), title);
+        assert_eq!(values(&TOTALS, &totals(&row), 1), line);
     }
 }

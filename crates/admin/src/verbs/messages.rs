@@ -41,7 +41,7 @@ pub struct SendMessage {
 const SENT: [Column; 4] = [
     Column("#Broker Name", 32, Side::Left),
     Column("#QID", 4, Side::Left),
-    Column("#Send Result", 20, Side::Left),
+    Column("#Send Result", 22, Side::Left),
     Column("#MsgId", 40, Side::Left),
 ];
 

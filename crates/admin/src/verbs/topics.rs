@@ -105,7 +105,7 @@ const STATUS: [Column; 5] = [
     Column("#Broker Name", 32, Side::Left),
     Column("#QID", 4, Side::Left),
     Column("#Min Offset", 20, Side::Left),
-    Column("#Max Offset", 20, Side::Left),
+    Column("#Max Offset", 22, Side::Left),
     Column("#Last Updated", 20, Side::Left),
 ];
 

@@ -1,0 +1,89 @@
+//! Kerolox's own commands.
+
+use crate::{logging, serve};
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use std::{net::IpAddr, path::PathBuf};
+
+/// A message broker for RocketMQ clients, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "kerolox", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a name server and a broker in this process, on loopback, with data on disk.
+    Dev(Dev),
+    /// Run a name server: the same as `mqnamesrv`, with its flags.
+    Namesrv {
+        /// `-c FILE`, `-p`, `KEY=VALUE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Run a broker: the same as `mqbroker`, with its flags.
+    Broker {
+        /// `-c FILE`, `-n HOST:PORT`, `-p`, `-m`, `KEY=VALUE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Ask and change a cluster: the same as `mqadmin`, with its verbs.
+    Admin {
+        /// A verb and its options; none lists the verbs.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Load a broker and report rate, latency and cost.
+    Bench(kerolox_bench::Bench),
+}
+
+/// Options of `kerolox dev`.
+#[derive(Debug, clap::Args)]
+pub struct Dev {
+    /// Where data is kept; made if it is not there. Default: `.kerolox/dev` in the home directory.
+    #[arg(long)]
+    pub store: Option<PathBuf>,
+    /// Port of the name server.
+    #[arg(long, default_value_t = 9876)]
+    pub namesrv_port: u16,
+    /// Port of the broker; the port two below is served too, for clients that use the VIP channel.
+    #[arg(long, default_value_t = 10911)]
+    pub broker_port: u16,
+    /// Address to listen on and to advertise.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Say more: repeat for still more.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Any key of `broker.conf`, as `flushDiskType=SYNC_FLUSH`.
+    pub settings: Vec<String>,
+}
+
+/// Runs what `words` (with the program's name) ask for.
+pub fn run(words: Vec<String>) -> Result<()> {
+    match Cli::parse_from(words).command {
+        Command::Dev(dev) => {
+            logging::start(dev.verbose);
+            serve::dev(&dev)
+        }
+        Command::Namesrv { words } => crate::original::run("mqnamesrv", &words),
+        Command::Broker { words } => crate::original::run("mqbroker", &words),
+        Command::Admin { words } => crate::original::run("mqadmin", &words),
+        Command::Bench(bench) => kerolox_bench::run(bench),
+    }
+}
+
+impl Dev {
+    /// The store's directory.
+    pub fn store_dir(&self) -> Result<PathBuf> {
+        if let Some(dir) = &self.store {
+            return Ok(dir.clone());
+        }
+        match std::env::var_os("HOME") {
+            Some(home) => Ok(PathBuf::from(home).join(".kerolox/dev")),
+            None => bail!("there is no home directory to keep data in; name one with --store DIR"),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The original's commands: `mqnamesrv`, `mqbroker`, `mqadmin`, with their flags.
+//!
+//! Owns reading the flags. Reference: `NamesrvStartup`, `BrokerStartup`, `ServerUtil`; short flags, long
+//! flags, and `KEY=VALUE` words after them.
+
+use crate::{addresses, logging, serve};
+use anyhow::{Context, Result, bail};
+use kerolox_config::{File, Loaded, Machine, Role, Sources, load, print_all, print_important};
+
+/// Whether the original has a script of that name which this program stands in for.
+pub fn is_name(name: &str) -> bool {
+    matches!(name, "mqnamesrv" | "mqbroker" | "mqadmin")
+}
+
+/// Runs as one of the original's commands.
+pub fn run(name: &str, words: &[String]) -> Result<()> {
+    match name {
+        "mqnamesrv" => namesrv(words),
+        "mqbroker" => broker(words),
+        "mqadmin" => kerolox_admin::run(words),
+        _ => bail!("{name} is not a command of the original"),
+    }
+}
+
+/// What stands on the command line of a server.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags {
+    config_file: Option<String>,
+    namesrv_addr: Option<String>,
+    print_all: bool,
+    print_important: bool,
+    help: bool,
+    verbose: u8,
+    settings: Vec<String>,
+}
+
+fn flags(words: &[String]) -> Result<Flags> {
+    let mut flags = Flags::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = |flag: &str| words.next().cloned().with_context(|| format!("{flag} needs a value"));
+        match word.as_str() {
+            "-c" | "--configFile" => flags.config_file = Some(value(word)?),
+            "-n" | "--namesrvAddr" => flags.namesrv_addr = Some(value(word)?),
+            "-p" | "--printConfigItem" => flags.print_all = true,
+            "-m" | "--printImportantConfig" => flags.print_important = true,
+            "-h" | "--help" => flags.help = true,
+            "-v" | "--verbose" => flags.verbose += 1,
+            setting if setting.contains('=') => flags.settings.push(setting.to_owned()),
+            other => bail!("{other} is neither a flag nor KEY=VALUE; -h lists the flags"),
+        }
+    }
+    Ok(flags)
+}
+
+const HELP: &str = "\
+  -c, --configFile FILE          properties file with KEY=VALUE lines
+  -n, --namesrvAddr HOST:PORT    name servers, joined by ; (broker only)
+  -p, --printConfigItem          print every key with its value, and end
+  -m, --printImportantConfig     print the important keys with their values, and end (broker only)
+  -v, --verbose                  log requests
+  -h, --help                     print this
+  KEY=VALUE                      any key; wins over the file. docs/config.md lists them all
+";
+
+fn namesrv(words: &[String]) -> Result<()> {
+    let flags = flags(words)?;
+    if flags.help {
+        print!("usage: mqnamesrv [flags] [KEY=VALUE ...]\n{HELP}");
+        return Ok(());
+    }
+    let loaded = configuration(Role::Namesrv, &flags)?;
+    if flags.print_all || flags.print_important {
+        print!("{}", print_all(&loaded));
+        return Ok(());
+    }
+    logging::start(flags.verbose);
+    serve::namesrv(loaded)
+}
+
+fn broker(words: &[String]) -> Result<()> {
+    let flags = flags(words)?;
+    if flags.help {
+        print!("usage: mqbroker [flags] [KEY=VALUE ...]\n{HELP}");
+        return Ok(());
+    }
+    let loaded = configuration(Role::Broker, &flags)?;
+    if flags.print_all {
+        print!("{}", print_all(&loaded));
+        return Ok(());
+    }
+    if flags.print_important {
+        print!("{}", print_important(&loaded));
+        return Ok(());
+    }
+    logging::start(flags.verbose);
+    serve::broker(loaded)
+}
+
+fn configuration(role: Role, flags: &Flags) -> Result<Loaded> {
+    let text = match &flags.config_file {
+        Some(name) => Some(
+            std::fs::read_to_string(name).with_context(|| format!("read the configuration file {name}"))?,
+        ),
+        None => None,
+    };
+    let file = flags.config_file.as_deref().zip(text.as_deref()).map(|(name, text)| File { name, text });
+    load_with(role, file, flags.namesrv_addr.as_deref(), &flags.settings)
+}
+
+/// Reads all sources; all problems become one error.
+pub fn load_with(
+    role: Role,
+    file: Option<File<'_>>,
+    namesrv_addr: Option<&str>,
+    words: &[String],
+) -> Result<Loaded> {
+    let env = |name: &str| std::env::var(name).ok();
+    let candidates = addresses::candidates();
+    let machine = Machine {
+        host_name: host_name(),
+        address: addresses::choose(&candidates).map(|candidate| candidate.ip.to_string()),
+        processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+    };
+    load(&Sources { role, file, namesrv_addr, words, env: &env, machine }).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the configuration cannot be used: {}", lines.join("; "))
+    })
+}
+
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Some(name).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Flags> {
+        flags(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flags_and_settings_mix_as_in_scripts() {
+        let read =
+            read(&["-n", "a:9876;b:9876", "-c", "conf/broker.conf", "autoCreateTopicEnable=true"]).unwrap();
+        let expected = Flags {
+            config_file: Some("conf/broker.conf".into()),
+            namesrv_addr: Some("a:9876;b:9876".into()),
+            settings: vec!["autoCreateTopicEnable=true".into()],
+            ..Flags::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_word_that_is_nothing_is_named() {
+        assert!(read(&["brokr"]).unwrap_err().to_string().contains("brokr"));
+        assert!(read(&["-c"]).unwrap_err().to_string().contains("-c needs a value"));
+    }
+}

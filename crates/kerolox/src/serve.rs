@@ -1,0 +1,200 @@
+//! Starting servers: sockets first, then the service, then the loop; one boot line when it serves.
+//!
+//! Owns the wiring and the order of stopping. A port that cannot be had, a store that cannot be opened or a
+//! file that cannot be read ends the start with one line that says what to do.
+
+use crate::{addresses, cli::Dev, original::load_with};
+use anyhow::{Context, Result};
+use kerolox_broker::Broker;
+use kerolox_config::{Loaded, Role, ServerConfig};
+use kerolox_namesrv::{Namesrv, RealFiles};
+use kerolox_net::{
+    Clock, Handle, Limits, Listeners, Options, Running, Server, Service, SocketOptions, System,
+};
+use kerolox_protocol::Millis;
+use kerolox_store::disk::real::RealDisk;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+use tracing::{info, warn};
+
+/// Runs a name server until it is stopped.
+pub fn namesrv(loaded: Loaded) -> Result<()> {
+    report(&loaded);
+    let signals = Signals::catch()?;
+    let server = start_namesrv(loaded, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
+    signals.stop_at_signal(&server.running.handle);
+    println!("The Name Server boot success. serializeType=JSON");
+    server.running.join().context("serve")?;
+    Ok(())
+}
+
+/// Runs a broker until it is stopped.
+pub fn broker(loaded: Loaded) -> Result<()> {
+    report(&loaded);
+    let candidates = addresses::candidates();
+    if !loaded.written.contains("brokerIP1") {
+        info!(chosen = %loaded.broker.broker_ip1, candidates = %addresses::list(&candidates), "address told to clients; set brokerIP1 to tell another");
+    }
+    let signals = Signals::catch()?;
+    let server = start_broker(loaded, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
+    signals.stop_at_signal(&server.running.handle);
+    println!("{}", server.boot_line);
+    server.running.join().context("serve")?;
+    Ok(())
+}
+
+/// Runs a name server and a broker in this process until they are stopped.
+pub fn dev(dev: &Dev) -> Result<()> {
+    let store = dev.store_dir()?;
+    let ns_words = [
+        format!("listenPort={}", dev.namesrv_port),
+        format!("kvConfigPath={}", store.join("namesrv/kvConfig.json").display()),
+        format!("configStorePath={}", store.join("namesrv/namesrv.properties").display()),
+    ];
+    let ns_loaded = load_with(Role::Namesrv, None, None, &ns_words)?;
+    let signals = Signals::catch()?;
+    let ns = start_namesrv(ns_loaded, dev.bind)?;
+    signals.stop_at_signal(&ns.running.handle);
+    println!("The Name Server boot success. serializeType=JSON");
+    let ip = if dev.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { dev.bind };
+    let mut words = vec![
+        "brokerName=broker-a".to_owned(),
+        format!("brokerIP1={ip}"),
+        format!("brokerIP2={ip}"),
+        format!("listenPort={}", dev.broker_port),
+        format!("storePathRootDir={}", store.display()),
+        format!("namesrvAddr={}", SocketAddr::new(ip, ns.addr.port())),
+    ];
+    words.extend(dev.settings.iter().cloned());
+    let started = load_with(Role::Broker, None, None, &words).and_then(|loaded| {
+        report(&loaded);
+        start_broker(loaded, dev.bind)
+    });
+    let broker = match started {
+        Ok(broker) => broker,
+        Err(why) => {
+            // The name server must not be left running behind the error.
+            ns.running.stop().context("stop the name server")?;
+            return Err(why);
+        }
+    };
+    signals.stop_at_signal(&broker.running.handle);
+    println!("{}", broker.boot_line);
+    println!("Data is kept in {}. Stop with Ctrl-C.", store.display());
+    // The broker goes first, so that its last word still reaches the name server.
+    let stopped = broker.running.join().context("serve as broker");
+    ns.running.stop().context("serve as name server")?;
+    stopped.map(drop)
+}
+
+struct Started<S: Service> {
+    running: Running<S>,
+    addr: SocketAddr,
+    boot_line: String,
+}
+
+fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
+    let port = loaded.server.listen_port.0;
+    let listeners = Listeners::bind(&[SocketAddr::new(bind, port)], &sockets(&loaded.server))?;
+    let addr = listeners.addrs()[0];
+    let clock = System::new();
+    let options = Options { name: "namesrv", limits: limits(&loaded.server), ..Options::default() };
+    let service = Namesrv::open(clock.now(), loaded, Arc::new(RealFiles))?;
+    let running = Server::new(listeners, options, clock, service)?.spawn()?;
+    Ok(Started { running, addr, boot_line: String::new() })
+}
+
+fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
+    let port = loaded.server.listen_port.0;
+    let vip = loaded.server.vip_port();
+    let addrs: Vec<_> =
+        [Some(port), vip].into_iter().flatten().map(|port| SocketAddr::new(bind, port)).collect();
+    let listeners = Listeners::bind(&addrs, &sockets(&loaded.server))?;
+    let addr = listeners.addrs()[0];
+    // Port 0 lets the system choose: the port it chose is the one that clients are told.
+    loaded.server.listen_port.0 = addr.port();
+    let namesrv_addr = kerolox_config::Kind::print(&loaded.broker.namesrv_addr);
+    let suffix =
+        if namesrv_addr.is_empty() { String::new() } else { format!(" and name server is {namesrv_addr}") };
+    if namesrv_addr.is_empty() {
+        warn!(
+            "no name server is configured: clients cannot find this broker; set namesrvAddr or start with -n HOST:PORT"
+        );
+    }
+    let clock = System::new();
+    let limits = limits(&loaded.server);
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, loopback);
+    options.seed = seed(clock.now().wall);
+    options.ram_bytes = ram_bytes();
+    let boot_line = format!(
+        "The broker[{}, {}] boot success. serializeType=JSON{suffix}",
+        options.broker.broker_name, options.store_host
+    );
+    let net = Options { name: "broker", limits, ..Options::default() };
+    let (service, lines) = Broker::open(Arc::new(RealDisk::new()), options, clock.now())?;
+    for line in lines {
+        info!("{line}");
+    }
+    let running = Server::new(listeners, net, clock, service)?.spawn()?;
+    Ok(Started { running, addr, boot_line })
+}
+
+fn report(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+}
+
+fn sockets(config: &ServerConfig) -> SocketOptions {
+    let size = |bytes: u64| usize::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    SocketOptions {
+        backlog: i32::try_from(config.server_socket_backlog.0).unwrap_or(i32::MAX),
+        send_buffer_bytes: size(config.server_socket_snd_buf_size.0),
+        recv_buffer_bytes: size(config.server_socket_rcv_buf_size.0),
+    }
+}
+
+fn limits(config: &ServerConfig) -> Limits {
+    Limits {
+        frame_bytes_max: usize::try_from(config.frame_max_length.0).unwrap_or(usize::MAX),
+        idle: Millis(i64::try_from(config.server_channel_max_idle_time_seconds.0).unwrap_or(120) * 1000),
+        connect_timeout: Millis(i64::try_from(config.connect_timeout_millis.0).unwrap_or(3000)),
+        ..Limits::default()
+    }
+}
+
+/// A seed for the broker's choices of queues: any number does, it guards nothing.
+fn seed(now: Millis) -> u64 {
+    (now.0 as u64) ^ (u64::from(std::process::id()) << 32)
+}
+
+fn ram_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
+/// What is to be done at SIGINT, SIGTERM or SIGHUP.
+struct Signals(Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>);
+
+impl Signals {
+    /// From now on a signal stops the servers instead of the process.
+    fn catch() -> Result<Signals> {
+        let stops: Arc<Mutex<Vec<Box<dyn Fn() + Send>>>> = Arc::default();
+        let signals = Signals(stops.clone());
+        ctrlc::set_handler(move || {
+            for stop in stops.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                stop();
+            }
+        })
+        .context("catch signals")?;
+        Ok(signals)
+    }
+
+    fn stop_at_signal<S: Service>(&self, handle: &Handle<S>) {
+        let handle = handle.clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(move || handle.stop()));
+    }
+}
