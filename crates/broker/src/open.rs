@@ -20,7 +20,7 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::Millis;
-use kerolox_store::{OpenError, Store, disk::Disk};
+use kerolox_store::{OpenError, QueueSlot, Store, disk::Disk};
 use std::{fmt, sync::Arc};
 
 /// A broker could not be started.
@@ -77,6 +77,8 @@ impl Broker {
             scratch: Vec::new(),
             arrivals: Vec::new(),
             schedule_slots: Vec::new(),
+            // Nothing is between them before the slots are known.
+            schedule_range: (QueueSlot(u32::MAX), QueueSlot(0)),
             handlers: service::handlers(),
             fields: Default::default(),
             stage: service::Stage::Running,

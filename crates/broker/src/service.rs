@@ -86,6 +86,8 @@ pub struct Broker {
     pub(crate) arrivals: Vec<Arrival>,
     /// Queues of the delay levels, level 1 first.
     pub(crate) schedule_slots: Vec<QueueSlot>,
+    /// Smallest and largest of them.
+    pub(crate) schedule_range: (QueueSlot, QueueSlot),
     pub(crate) handlers: BTreeMap<i32, (Need, Handler)>,
     /// Where the fields of the header being read stand.
     pub(crate) fields: scan::Scratch,
@@ -132,6 +134,11 @@ impl Broker {
         }
     }
 
+    /// Rows of the RPCs that are served.
+    pub fn served(&self) -> impl Iterator<Item = &'static rpc::RpcInfo> {
+        self.handlers.keys().filter_map(|code| rpc::info(*code))
+    }
+
     /// Handle of a queue.
     pub(crate) fn slot(&mut self, topic: &TopicName, queue: QueueId) -> QueueSlot {
         match self.store.find_slot(topic, queue) {
@@ -147,11 +154,25 @@ impl Broker {
         self.schedule_slots.get(at).copied().unwrap_or(last)
     }
 
+    /// The delay level's queue that the handle names.
+    fn schedule_queue(&self, slot: QueueSlot) -> Option<u32> {
+        // Handles are given out in order, so almost every other queue is told by these two looks.
+        if slot < self.schedule_range.0 || slot > self.schedule_range.1 {
+            return None;
+        }
+        let queue = self.schedule_slots.iter().position(|other| *other == slot)?;
+        u32::try_from(queue).ok()
+    }
+
     pub(crate) fn find_schedule_slots(&mut self) {
         let Ok(topic) = TopicName::new(SCHEDULE_TOPIC) else { return };
         let store = &mut self.store;
         let queues = (0..self.delay.levels()).map(|queue| store.slot(&topic, QueueId(queue)));
         self.schedule_slots = queues.collect();
+        let slots = || self.schedule_slots.iter().copied();
+        if let (Some(low), Some(high)) = (slots().min(), slots().max()) {
+            self.schedule_range = (low, high);
+        }
     }
 
     /// Whether `peer` may ask for what `need` says.
@@ -271,10 +292,10 @@ impl Broker {
         self.store.take_arrivals(&mut arrivals);
         let mut woken = Vec::new();
         for arrival in &arrivals {
-            self.hold.on_arrival(arrival.slot, arrival.queue_offset, arrival.tags_code, &mut woken);
-            if let Some(queue) = self.schedule_slots.iter().position(|slot| *slot == arrival.slot)
-                && let Ok(queue) = u32::try_from(queue)
-            {
+            if !self.hold.is_empty() {
+                self.hold.on_arrival(arrival.slot, arrival.queue_offset, arrival.tags_code, &mut woken);
+            }
+            if let Some(queue) = self.schedule_queue(arrival.slot) {
                 self.delay.on_arrival(queue, arrival.queue_offset, Millis(arrival.tags_code));
             }
         }

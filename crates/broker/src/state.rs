@@ -29,7 +29,7 @@ use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{AppendError, Appended, Dispatch, QueueEntry, QueueSlot, Store};
+use kerolox_store::{Appended, Dispatch, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::warn;
@@ -308,7 +308,7 @@ impl Broker {
     }
 
     /// Appends a delta; keeps it for later if the store refuses, unless the store is beyond hope.
-    pub(crate) fn note(&mut self, now: Now, piece: Piece) {
+    pub(crate) fn note(&mut self, now: Now, mut piece: Piece) {
         if piece.is_empty() {
             return;
         }
@@ -316,7 +316,7 @@ impl Broker {
             self.state.refused.push(piece);
             return;
         }
-        if let Err((why, piece)) = self.append_piece(now, Tag::Delta, piece) {
+        if let Err(why) = self.append_piece(now, Tag::Delta, &mut piece) {
             warn!(%why, "state could not be noted in the log");
             self.state.refused.push(piece);
             self.state.again = Some(now.mono + AGAIN_MS);
@@ -353,7 +353,10 @@ impl Broker {
         let segment = |at: LogOffset| at.0 / self.options.store.mapped_file_size_commit_log.0.max(1);
         match self.state.snapshot {
             None => true,
-            Some(at) if segment(at) != segment(self.store.end()) => true,
+            // One that is larger than a log file must not follow upon itself.
+            Some(at) if segment(at) != segment(self.store.end()) => {
+                self.store.end().0 - at.0 > 2 * self.state.snapshot_bytes
+            }
             Some(_) => self.state.delta_bytes > DELTA_BYTES_MIN.max(2 * self.state.snapshot_bytes),
         }
     }
@@ -365,13 +368,13 @@ impl Broker {
         let mut bytes = 0;
         let tags = std::iter::once(Tag::Snapshot).chain(std::iter::repeat(Tag::Part));
         let end = std::iter::once((Tag::End, Piece::default()));
-        for (tag, piece) in tags.zip(pieces).chain(end) {
-            match self.append_piece(now, tag, piece) {
+        for (tag, mut piece) in tags.zip(pieces).chain(end) {
+            match self.append_piece(now, tag, &mut piece) {
                 Ok(appended) => {
                     first = first.or(Some(appended.at));
                     bytes += u64::from(appended.size);
                 }
-                Err((why, _)) => {
+                Err(why) => {
                     // An unfinished snapshot is harmless: its pieces say what is already so.
                     warn!(%why, "the snapshot of the state could not be written");
                     self.state.again = Some(now.mono + AGAIN_MS);
@@ -413,12 +416,9 @@ impl Broker {
         pieces
     }
 
-    fn append_piece(&mut self, now: Now, tag: Tag, mut piece: Piece) -> Result<Appended, (String, Piece)> {
+    fn append_piece(&mut self, now: Now, tag: Tag, piece: &mut Piece) -> Result<Appended, String> {
         piece.form = FORM;
-        let body = match serde_json::to_vec(&piece) {
-            Ok(body) => body,
-            Err(why) => return Err((why.to_string(), piece)),
-        };
+        let body = serde_json::to_vec(piece).map_err(|why| why.to_string())?;
         let mut properties = Vec::new();
         props::push(&mut properties, "TAGS", tag.name());
         let draft = Draft {
@@ -435,14 +435,9 @@ impl Broker {
             properties: &properties,
         };
         let dispatch = Dispatch::of(STATE_TOPIC, 0, &properties);
-        let appended: Result<Appended, AppendError> =
-            self.store.append(now.wall, &draft, self.state.slot, &dispatch);
-        match appended {
-            Ok(appended) => {
-                self.state.delta_bytes += u64::from(appended.size);
-                Ok(appended)
-            }
-            Err(why) => Err((refused(why).remark, piece)),
-        }
+        let appended = self.store.append(now.wall, &draft, self.state.slot, &dispatch);
+        let appended = appended.map_err(|why| refused(why).remark)?;
+        self.state.delta_bytes += u64::from(appended.size);
+        Ok(appended)
     }
 }

@@ -108,7 +108,7 @@ impl Tags {
 
 /// The code of a tag: Java's `String.hashCode`, over UTF-16 units.
 pub fn code(tag: &str) -> i32 {
-    tag.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    kerolox_protocol::hash::hash(tag)
 }
 
 #[cfg(test)]

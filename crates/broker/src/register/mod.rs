@@ -88,7 +88,7 @@ impl Facts<'_> {
         RegisterBrokerBody {
             filter_server_list: Vec::new(),
             topic_config_serialize_wrapper: TopicConfigTable {
-                data_version: self.topics.version().into(),
+                data_version: self.topics.version(),
                 topic_config_table: table,
             },
         }
@@ -216,7 +216,7 @@ impl Registrar {
             let mut frames = Vec::new();
             self.ask_for_rivals(now, &addr, facts, &mut frames);
             if unchanged && !facts.options.broker.force_register {
-                let version = body::encode(&body::DataVersion::from(facts.topics.version()));
+                let version = body::encode(&facts.topics.version());
                 self.ask::<QueryDataVersion>(
                     now,
                     &addr,

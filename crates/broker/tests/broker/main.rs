@@ -5,4 +5,5 @@ mod produce;
 mod pull;
 mod retry;
 mod rig;
+mod service;
 mod state;

@@ -134,10 +134,25 @@ impl Rig {
         Rig::on(self.disk.power_cut(seed), self.options, self.now)
     }
 
-    /// An orderly stop; the disk as it is left.
-    pub fn stop(mut self) -> MemDisk {
+    /// Tells the broker to stop.
+    pub fn begin_stop(&mut self) {
         self.broker.on_stop(self.now, &mut self.out);
         self.settle();
+    }
+
+    /// Sends a frame whose header is these bytes.
+    pub fn raw(&mut self, conn: u64, header: &[u8]) {
+        let frame = frame::Frame { codec: Codec::Json, header, body: b"" };
+        let addr = "10.0.0.9:5000".parse().unwrap();
+        let peer = Peer { conn: ConnId(conn), addr, local_port: 10911 };
+        self.broker.on_frame(self.now, &peer, frame, &mut self.out);
+        self.broker.on_batch_end(self.now, &mut self.out);
+        self.settle();
+    }
+
+    /// An orderly stop; the disk as it is left.
+    pub fn stop(mut self) -> MemDisk {
+        self.begin_stop();
         for _ in 0..1_000 {
             if self.broker.is_stopped() {
                 return self.disk.kill();
