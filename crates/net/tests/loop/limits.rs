@@ -46,12 +46,15 @@ fn a_peer_that_does_not_read_is_cut_at_its_budget() {
     let mut other = world.client();
     let mut client = world.client();
     // The kernel takes some megabytes, so it takes a few to reach the budget.
+    let mut sent = 0;
     while world.seen.try_recv().is_err() {
         if std::io::Write::write_all(&mut client.socket, &framed(b"big", b"1000000")).is_err() {
             assert!(matches!(world.next(), Seen::Closed(_)));
             break;
         }
         is_well(&mut other);
+        sent += 1;
+        assert!(sent < 100, "a hundred megabytes wait for a peer that does not read");
     }
     is_well(&mut other);
 }
