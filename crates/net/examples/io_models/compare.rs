@@ -52,27 +52,31 @@ pub fn run(rounds: u64, time: Duration, models: &[&str]) -> io::Result<()> {
 
 fn print(cells: &[Vec<Vec<Cell>>], models: &[&str]) {
     println!(
-        "| shape | model | answers/s, median (min-max) | ratio to {} | p50 us | p99 us | server cpu-s/M | server cores | foreign cores |",
+        "| shape | model | answers/s, median (min-max) | to `{}`, same round | p50 us | p99 us | server cpu-s/M | server cores | foreign cores, max |",
         models[0]
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for (shape, row) in SHAPES.iter().zip(cells) {
-        let first = median(&row[0], |cell| cell.run.rate);
         for (model, cells) in models.iter().zip(row) {
             let of = |value: fn(&Cell) -> f64| median(cells, value);
+            let mut ratios: Vec<f64> =
+                cells.iter().zip(&row[0]).map(|(cell, first)| cell.run.rate / first.run.rate).collect();
+            ratios.sort_by(f64::total_cmp);
             let rates = || cells.iter().map(|cell| cell.run.rate / 1000.0);
             println!(
-                "| {} | {model} | {:.1} k ({:.1}-{:.1}) | {:.2} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
+                "| {} | {model} | {:.1} k ({:.1}-{:.1}) | {:.2} ({:.2}-{:.2}) | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
                 shape.0,
                 of(|cell| cell.run.rate) / 1000.0,
                 rates().fold(f64::INFINITY, f64::min),
                 rates().fold(0.0, f64::max),
-                of(|cell| cell.run.rate) / first,
+                middle(&ratios),
+                ratios.first().unwrap_or(&f64::NAN),
+                ratios.last().unwrap_or(&f64::NAN),
                 of(|cell| cell.run.p50_us as f64),
                 of(|cell| cell.run.p99_us as f64),
                 of(|cell| cell.server_seconds_per_million),
                 of(|cell| cell.server_cores),
-                of(|cell| cell.foreign_cores),
+                cells.iter().map(|cell| cell.foreign_cores).fold(0.0, f64::max),
             );
         }
     }
@@ -81,7 +85,16 @@ fn print(cells: &[Vec<Vec<Cell>>], models: &[&str]) {
 fn median(cells: &[Cell], value: fn(&Cell) -> f64) -> f64 {
     let mut values: Vec<f64> = cells.iter().map(value).collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    middle(&values)
+}
+
+/// The median of sorted values.
+fn middle(sorted: &[f64]) -> f64 {
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+    match sorted.len() {
+        0 => f64::NAN,
+        n => (at((n - 1) / 2) + at(n / 2)) / 2.0,
+    }
 }
 
 /// Repeats a disturbed round a few times; the least disturbed one counts.
