@@ -1,6 +1,6 @@
 //! What reading and answering a hot header costs: `cargo bench -p kerolox-protocol --bench scan`.
 //!
-//! Plain loops over the reader's best case, one core; the figures of record stand in `docs/performance.md`.
+//! Plain loops on one core; the best of many short rounds, so that a busy machine shows the code and not its load.
 #![allow(clippy::disallowed_methods)] // A benchmark reads the clock.
 
 use kerolox_protocol::{
