@@ -60,6 +60,12 @@ impl<'a> Dispatch<'a> {
         Dispatch::of(record.topic, record.sys_flag, record.properties)
     }
 
+    /// Calls `f` with every key that the index gets: the unique one, then the others.
+    pub(crate) fn each_key(&self, f: impl FnMut(&str)) {
+        let others = self.keys.split(' ').filter(|key| !key.is_empty());
+        self.unique_key.into_iter().chain(others).for_each(f);
+    }
+
     /// What the queue's entry carries for a record stored at `store_ms`.
     pub(crate) fn entry_code(&self, levels: &[Millis], store_ms: Millis) -> i64 {
         if self.delay_level == 0 {

@@ -11,6 +11,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Progress},
     disk::{Disk, Paths, Space},
     ends::Ends,
+    index::{IndexDone, IndexJob},
     log::{Segment, Unflushed},
     queue::{
         QueueWrite,
@@ -33,10 +34,11 @@ pub struct StoreDone(pub(crate) Outcome);
 pub(crate) enum Work {
     Flush { disk: Arc<dyn Disk>, what: Unflushed },
     Behind(Behind),
+    Index(IndexJob),
     Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64 },
     Probe(Probe),
-    Delete { disk: Arc<dyn Disk>, segments: Vec<Segment> },
+    Delete { disk: Arc<dyn Disk>, paths: Vec<PathBuf> },
     Clean(Clean),
     Drop { disk: Arc<dyn Disk>, dir: PathBuf, topics: Vec<Arc<str>> },
 }
@@ -45,6 +47,7 @@ pub(crate) enum Work {
 pub(crate) enum Outcome {
     Flushed(Result<Flushed, io::Error>),
     Behind { behind: Behind, touched: Touched, result: io::Result<()> },
+    Index(IndexDone),
     Checkpoint { snapshot: Box<Snapshot>, result: io::Result<()> },
     Spare(Result<Segment, (PathBuf, io::Error)>),
     Probed(Probed),
@@ -122,6 +125,7 @@ impl StoreJob {
                 let result = behind.writes.iter().try_for_each(write);
                 Outcome::Behind { behind, touched, result }
             }
+            Work::Index(job) => Outcome::Index(job.run()),
             Work::Checkpoint(snapshot) => {
                 let result = snapshot.run();
                 Outcome::Checkpoint { snapshot, result }
@@ -130,7 +134,7 @@ impl StoreJob {
                 Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes))
             }
             Work::Probe(probe) => Outcome::Probed(probe.run()),
-            Work::Delete { disk, segments } => Outcome::Deleted(delete(&*disk, &segments)),
+            Work::Delete { disk, paths } => Outcome::Deleted(delete(&*disk, &paths)),
             Work::Clean(clean) => Outcome::Cleaned(clean.run()),
             Work::Drop { disk, dir, topics } => {
                 let drop = |topic: &Arc<str>| drop_topic(&*disk, &dir.join(&**topic));
@@ -211,15 +215,14 @@ fn first_time(file: &dyn crate::disk::File, base: u64) -> Option<Millis> {
     crate::read::head_time(&head, base)
 }
 
-fn delete(disk: &dyn Disk, segments: &[Segment]) -> io::Result<()> {
-    let mut dirs = BTreeSet::new();
-    for segment in segments {
-        match disk.remove(&segment.path) {
+fn delete(disk: &dyn Disk, paths: &[PathBuf]) -> io::Result<()> {
+    for path in paths {
+        match disk.remove(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
-        dirs.extend(segment.path.parent());
     }
+    let dirs: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).collect();
     dirs.iter().try_for_each(|dir| disk.sync_dir(dir))
 }
 

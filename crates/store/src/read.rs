@@ -13,11 +13,12 @@ pub use slices::Slices;
 pub use time::Boundary;
 
 use crate::{
+    index,
     store::Store,
     types::{Bounds, QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{
-    LogOffset, QueueOffset,
+    LogOffset, Millis, QueueOffset,
     record::{Entry, parse},
 };
 use std::io;
@@ -158,6 +159,21 @@ impl Store {
         let Taken { mut slices, count, bytes, lag, .. } = taken;
         slices.settle(&self.log);
         Plan { status, next, bounds, slices, count, bytes, lag }
+    }
+
+    /// Records of a topic whose key has the same hash as `key`, stored in a time; the caller compares the keys.
+    /// Reads index files. `None` without an index.
+    pub fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        max: usize,
+        begin: Millis,
+        end: Millis,
+    ) -> Option<io::Result<index::Found>> {
+        let (first, confirmed) = (self.log.first(), self.confirmed());
+        let mut accept = |at| at >= first && at < confirmed && !self.in_damage(at);
+        Some(self.index.as_ref()?.find(topic, key, max, begin, end).run(&mut accept))
     }
 
     /// Whether a position lies in a part of the log that was found damaged.

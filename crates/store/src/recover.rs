@@ -20,6 +20,7 @@ use crate::{
     disk::Disk,
     dispatch::Dispatch,
     ends::Ends,
+    index::{Index, Mark, PENDING_WORTH, Shape, Trust},
     log::Log,
     open::{Cause, OpenError},
     options::Options,
@@ -61,6 +62,7 @@ pub(crate) struct Recovered {
     pub(crate) log: Log,
     pub(crate) queues: Queues,
     pub(crate) files: Arc<Files>,
+    pub(crate) index: Option<Index>,
     pub(crate) last_ms: Millis,
     /// Time of the last record that the restored queues cover.
     pub(crate) covered_ms: Millis,
@@ -75,6 +77,9 @@ struct Left {
     same_boot: bool,
     /// The log was durable up to here.
     flushed: u64,
+    /// What is known of the index.
+    index_synced: Option<Mark>,
+    index_expected: Option<LogOffset>,
     ends: Option<Ends>,
     checkpoint: checkpoint::Checkpoint,
     digest: Digest,
@@ -127,6 +132,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let log_dir = recovery.log.dir().clone();
     recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
     recovery.settle(from)?;
+    let index = recovery.index(from, &left, &options)?;
 
     let Recovery { files, log, queues, last_ms, damaged, mut report, .. } = recovery;
     report.end = log.end();
@@ -137,6 +143,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         log,
         queues,
         files: Arc::new(files),
+        index,
         last_ms,
         covered_ms,
         lock,
@@ -155,6 +162,8 @@ fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<String>) -> i
         aborted: checkpoint::was_aborted(disk, &options.paths)?,
         same_boot: progress.is_same_boot(disk),
         flushed: progress.flushed.0,
+        index_synced: progress.index_synced,
+        index_expected: progress.index_written.or(progress.index_synced).map(|mark| mark.end_at),
         ends: ends.value,
         checkpoint: checkpoint::Checkpoint::parse(&bytes),
         digest: Digest::of(&bytes),
@@ -236,6 +245,9 @@ impl Recovery<'_> {
         let power_cut = left.aborted && !left.same_boot && !self.report.foreign;
         let log = std::mem::replace(&mut self.log, Log::nothing(self.disk));
         let mut cursor = Cursor::new(&log);
+        if left.aborted && !left.same_boot {
+            cursor.doubt(flushed);
+        }
         loop {
             let why = match cursor.look(at)? {
                 Found::Record(record) => {
@@ -351,6 +363,78 @@ impl Recovery<'_> {
         if self.report.foreign {
             let cleared = queues::clear_behind(&self.files, &self.queues);
             self.report.lines.extend(cleared.map_err(OpenError::io(self.files.dir()))?);
+        }
+        Ok(())
+    }
+
+    /// Opens the index and gives it the keys that it lacks.
+    fn index(&mut self, from: u64, left: &Left, options: &Options) -> Result<Option<Index>, OpenError> {
+        if !options.index {
+            return Ok(None);
+        }
+        let dir = options.paths.index();
+        let shape = Shape::new(options.index_slots, options.index_max).ok_or_else(|| {
+            OpenError::new(&dir, Cause::Option("maxHashSlotNum and maxIndexNum must be positive"))
+        })?;
+        let trust = match (self.report.foreign, left.aborted, left.same_boot) {
+            (_, false, _) => Trust::Clean,
+            (true, true, _) => Trust::PowerCut(None),
+            (false, true, true) => Trust::Killed(left.index_synced),
+            (false, true, false) => Trust::PowerCut(left.index_synced),
+        };
+        let opened = Index::open(Arc::clone(self.disk), &dir, shape, trust);
+        let (mut index, repairs) = opened.map_err(OpenError::io(&dir))?;
+        self.report.lines.extend(repairs.iter().map(ToString::to_string));
+        if !self.report.clean {
+            let repairs = index.cut(self.log.end()).map_err(OpenError::io(&dir))?;
+            self.report.lines.extend(repairs.iter().map(ToString::to_string));
+        }
+        let covered = index.covered();
+        let expected = left.index_expected.filter(|_| !self.report.foreign);
+        let start = match (covered, expected) {
+            _ if self.report.foreign => covered.map_or(from, |covered| covered.0.min(from)),
+            (covered, expected) if covered >= expected => from,
+            (covered, _) => covered.map_or(0, |covered| covered.0.min(from)),
+        };
+        let start = start.max(self.log.first().0);
+        if start < from {
+            self.report
+                .lines
+                .push(format!("the index lacks keys: the log is read again for it from {start} on"));
+        }
+        let utc = options.retention.utc_offset;
+        self.add_keys(&mut index, start, utc).map_err(OpenError::io(&dir))?;
+        Ok(Some(index))
+    }
+
+    fn add_keys(&mut self, index: &mut Index, mut at: u64, utc: Millis) -> io::Result<()> {
+        let end = self.log.end().0;
+        let mut cursor = Cursor::new(&self.log);
+        while at < end {
+            match cursor.look(at)? {
+                Found::Record(record) => {
+                    at += u64::from(record.size);
+                    let dispatch = Dispatch::of_record(&record);
+                    if dispatch.indexed {
+                        let place = LogOffset(record.physical_offset as u64);
+                        let (topic, ms) = (record.topic, record.store_ms);
+                        dispatch.each_key(|key| index.add(topic, key, place, ms, ms + utc));
+                    }
+                }
+                Found::Filler(next) => at = next,
+                Found::Nothing(why) => match self.damaged.iter().find(|range| range.contains(&at)) {
+                    Some(damaged) => at = damaged.end,
+                    None => {
+                        self.report.lines.push(format!("the index gets no keys behind {at}: {why}"));
+                        break;
+                    }
+                },
+            }
+            while index.pending() > PENDING_WORTH
+                && let Some(job) = index.job(false)
+            {
+                index.done(job.run())?;
+            }
         }
         Ok(())
     }

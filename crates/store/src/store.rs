@@ -7,8 +7,9 @@ mod append;
 mod work;
 
 use crate::{
-    checkpoint::Lock,
+    checkpoint::{self, Lock},
     disk::Disk,
+    index::Index,
     job::Flushed,
     log::Log,
     open::OpenError,
@@ -31,6 +32,7 @@ pub struct Store {
     pub(crate) log: Log,
     pub(crate) queues: Queues,
     pub(crate) files: Arc<Files>,
+    pub(crate) index: Option<Index>,
     /// Entries that are appended and not visible yet, in log order.
     hidden: VecDeque<Hidden>,
     /// Entries that became visible since [`Store::take_arrivals`].
@@ -71,6 +73,7 @@ impl Store {
             log: recovered.log,
             queues: recovered.queues,
             files: recovered.files,
+            index: recovered.index,
             hidden: VecDeque::new(),
             arrivals: Vec::new(),
             last_ms: recovered.last_ms,
@@ -84,14 +87,29 @@ impl Store {
             used_percent: 0,
             _lock: recovered.lock,
         };
-        if report.foreign {
-            // From now on the store is ours: a crash before the first checkpoint must find that.
-            let root = store.options.paths.root.clone();
-            let snapshot = store.snapshot(false);
-            snapshot.run().map_err(OpenError::io(root))?;
-            store.agenda.set_digest(snapshot.digest());
-        }
+        store.remember(&report).map_err(OpenError::io(&store.options.paths.root))?;
         Ok((store, report))
+    }
+
+    /// Writes down what recovery found, before anything is built on it: the next crash must not be judged by
+    /// what the one before left.
+    fn remember(&mut self, report: &Opened) -> io::Result<()> {
+        if report.clean {
+            return Ok(());
+        }
+        let mut snapshot = self.snapshot(false);
+        if let Some(index) = &self.index {
+            snapshot.progress.index_synced = index.synced();
+            snapshot.progress.index_written = index.written();
+        }
+        if report.foreign {
+            // From now on the store is ours.
+            snapshot.run()?;
+            self.agenda.set_digest(snapshot.digest());
+        } else {
+            checkpoint::save_progress(&*self.disk, &self.options.paths, &snapshot.progress)?;
+        }
+        Ok(())
     }
 
     /// The handle of a queue. Makes the queue in memory if there was none; it has no file before it has a

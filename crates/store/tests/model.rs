@@ -70,7 +70,7 @@ fn run(flush: Flush, ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn async_flush_keeps_what_was_committed(ops in prop::collection::vec(op(), 1..120)) {
@@ -81,4 +81,9 @@ proptest! {
     fn sync_flush_keeps_and_shows_what_was_flushed(ops in prop::collection::vec(op(), 1..120)) {
         run(Flush::Sync, ops);
     }
+}
+
+/// Few in the gate; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
 }

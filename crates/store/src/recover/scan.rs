@@ -26,6 +26,9 @@ const ZEROS_MAX: u64 = 4 << 20;
 pub(super) const FILES_END: &str = "the files end";
 pub(super) const NOTHING_WRITTEN: &str = "nothing was written there";
 
+/// What a device writes as a whole.
+const SECTOR: u64 = 512;
+
 /// What stands at a position.
 pub(super) enum Found<'a> {
     Record(Record<'a>),
@@ -41,11 +44,19 @@ pub(super) struct Cursor<'a> {
     window: Vec<u8>,
     window_at: u64,
     file: Option<(u64, Arc<dyn File>)>,
+    /// From here on a power cut may have taken sectors.
+    unsure_from: u64,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(log: &'a Log) -> Cursor<'a> {
-        Cursor { log, window: Vec::new(), window_at: 0, file: None }
+        Cursor { log, window: Vec::new(), window_at: 0, file: None, unsure_from: u64::MAX }
+    }
+
+    /// From `at` on a power cut may have taken sectors. A record's CRC covers its body only, and its sizes tell
+    /// when a part with a length in it is gone; that leaves the text behind.
+    pub(super) fn doubt(&mut self, at: u64) {
+        self.unsure_from = at;
     }
 
     fn segment_end(&self, at: u64) -> Option<u64> {
@@ -100,7 +111,11 @@ impl<'a> Cursor<'a> {
         if told != at {
             return Ok(Found::Nothing(format!("the record tells another position, {told}")));
         }
+        let unsure = at >= self.unsure_from;
         match parse(self.fetch(at, size as usize)?) {
+            Ok(Entry::Message(record)) if unsure && lacks_sector(&record) => {
+                Ok(Found::Nothing("a sector of its topic or properties is missing".into()))
+            }
             Ok(Entry::Message(record)) if record.crc_matches() => Ok(Found::Record(record)),
             Ok(_) => Ok(Found::Nothing("the body is not what was stored (CRC)".into())),
             Err(why) => Ok(Found::Nothing(why.to_string())),
@@ -155,6 +170,24 @@ fn candidates(bytes: &[u8], at: u64) -> impl Iterator<Item = u64> {
         let is_magic = matches!(be32(head, 4), MAGIC | MAGIC_V2);
         (is_magic && be64(head, 28) == at + n as u64).then_some(at + n as u64)
     })
+}
+
+/// Whether a sector's part of the topic and properties is nothing but zeros, as a write leaves it that did not
+/// reach the device.
+fn lacks_sector(record: &Record<'_>) -> bool {
+    let end = record.physical_offset.unsigned_abs() + u64::from(record.size);
+    let from = end - record.properties.len() as u64;
+    let mut rest = record.properties;
+    let mut at = from;
+    while !rest.is_empty() {
+        let n = (SECTOR - at % SECTOR).min(rest.len() as u64);
+        let (part, behind) = rest.split_at(n as usize);
+        if part.iter().all(|b| *b == 0) {
+            return true;
+        }
+        (rest, at) = (behind, at + n);
+    }
+    record.topic.bytes().any(|b| b == 0)
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {

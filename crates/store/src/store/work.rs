@@ -11,6 +11,7 @@ use super::Store;
 use crate::{
     checkpoint::{Checkpoint, Progress},
     ends::{Ends, TopicEnds},
+    index::{Index, IndexDone, Mark, PENDING_WORTH},
     job::{
         Behind, Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob, Work,
     },
@@ -52,6 +53,9 @@ pub(super) struct Agenda {
     last_checkpoint: Option<Millis>,
     checkpoint_covers: LogOffset,
     checkpoint_soon: bool,
+    /// A checkpoint that waits for the index: for its keys up to this record to be durable.
+    waiting: Option<(Box<Snapshot>, Option<LogOffset>)>,
+    last_index: Option<Millis>,
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
     spare_busy: bool,
@@ -82,6 +86,8 @@ impl Agenda {
             last_checkpoint: None,
             checkpoint_covers: covered.upto,
             checkpoint_soon: false,
+            waiting: None,
+            last_index: None,
             digest,
             spare_busy: false,
             probing: false,
@@ -109,6 +115,7 @@ impl Store {
         }
         self.flush_job(now, into);
         self.queue_jobs(now, into);
+        self.index_job(now, into);
         self.spare_job(into);
         self.probe_job(now, into);
         into.extend(self.agenda.deletion.take().map(StoreJob));
@@ -123,10 +130,12 @@ impl Store {
         let after = |last: Option<Millis>, pause| last.unwrap_or_default() + pause;
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
         let writable = self.queues.pending() > 0 && !agenda.queues_busy;
+        let keys = self.index.as_ref().is_some_and(|index| index.pending() > 0 && index.failed().is_none());
         let changed = agenda.covered.upto > agenda.checkpoint_covers && !agenda.queues_busy;
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
             writable.then(|| after(agenda.last_behind, options.behind_interval)),
+            keys.then(|| after(agenda.last_index, options.behind_interval)),
             changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
             (!agenda.probing).then(|| after(agenda.last_probe, self.probe_pause())),
         ]
@@ -141,6 +150,7 @@ impl Store {
             Outcome::Flushed(result) => self.flushed_done(now, result),
             Outcome::Behind { behind, touched, result } => self.behind_done(now, behind, touched, result),
             Outcome::Checkpoint { snapshot, result } => self.checkpoint_done(now, *snapshot, result),
+            Outcome::Index(done) => self.index_done(now, done),
             Outcome::Spare(result) => {
                 self.agenda.spare_busy = false;
                 match result {
@@ -251,8 +261,9 @@ impl Store {
         if self.agenda.queues_busy {
             return;
         }
-        let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.checkpoint_job(now));
-        if let Some(work) = work.or_else(|| self.clean_job()) {
+        let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.waiting_job());
+        let work = work.or_else(|| self.checkpoint_job(now)).or_else(|| self.clean_job());
+        if let Some(work) = work {
             self.agenda.queues_busy = true;
             into.push(StoreJob(work));
         }
@@ -312,6 +323,9 @@ impl Store {
 
     fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
         let agenda = &self.agenda;
+        if agenda.waiting.is_some() {
+            return None;
+        }
         let last = agenda.last_checkpoint;
         let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
         let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
@@ -323,7 +337,47 @@ impl Store {
             return None;
         }
         self.agenda.checkpoint_soon = false;
-        Some(Work::Checkpoint(Box::new(self.snapshot(stop))))
+        // Keys of all records that the queues cover are in the index's memory at least; they must be on the
+        // disk before this is remembered.
+        let need = self.index.as_ref().and_then(Index::covered);
+        self.agenda.waiting = Some((Box::new(self.snapshot(stop)), need));
+        self.waiting_job()
+    }
+
+    /// The checkpoint that waits for the index, if the index is ready for it.
+    fn waiting_job(&mut self) -> Option<Work> {
+        let (mut snapshot, need) = self.agenda.waiting.take_if(|(_, need)| match (&self.index, need) {
+            (Some(index), Some(need)) => {
+                index.failed().is_some() || index.synced().is_some_and(|mark| mark.end_at >= *need)
+            }
+            _ => true,
+        })?;
+        if let Some(index) = &self.index {
+            snapshot.progress.index_synced = index.synced();
+            // What ought to be there: should the index have failed, the next start reads these keys again.
+            snapshot.progress.index_written =
+                index.written().zip(need).map(|(mark, need)| Mark { end_at: mark.end_at.max(need), ..mark });
+        }
+        Some(Work::Checkpoint(snapshot))
+    }
+
+    fn index_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
+        let Some(index) = &mut self.index else { return };
+        let must_sync = self.agenda.waiting.is_some();
+        let waited =
+            self.agenda.last_index.is_none_or(|last| now.mono >= last + self.options.behind_interval);
+        let due = must_sync || self.stopping || waited || index.pending() >= PENDING_WORTH;
+        if due && let Some(job) = index.job(must_sync) {
+            into.push(StoreJob(Work::Index(job)));
+        }
+    }
+
+    fn index_done(&mut self, now: Now, done: IndexDone) {
+        self.agenda.last_index = Some(now.mono);
+        if let Some(Err(why)) = self.index.as_mut().map(|index| index.done(done)) {
+            // Messages do not depend on it.
+            tracing::error!(%why, "the index takes no more keys; a restart makes up for them");
+        }
     }
 
     /// The state that queue files hold now.
@@ -496,7 +550,9 @@ impl Store {
         self.damaged.retain(|range| range.end > first.0);
         self.agenda.clean_next = Some(0);
         self.agenda.probing = true;
-        self.agenda.deletion = Some(Work::Delete { disk: Arc::clone(&self.disk), segments });
+        let mut paths: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
+        paths.extend(self.index.iter_mut().flat_map(|index| index.expire(first)));
+        self.agenda.deletion = Some(Work::Delete { disk: Arc::clone(&self.disk), paths });
     }
 
     fn clean_job(&mut self) -> Option<Work> {

@@ -53,6 +53,8 @@ pub struct Sent {
     pub offset: u64,
     pub body: Vec<u8>,
     pub end: LogOffset,
+    pub size: u64,
+    pub keyless: bool,
 }
 
 /// A store, its disk, its model.
@@ -97,11 +99,11 @@ impl World {
         let now = self.now.wall;
         let store = self.store();
         let slot = store.slot(&name, QueueId(queue));
-        let unique = format!("UNIQ_KEY\u{1}ID{}\u{2}TAGS\u{1}A", body[7]);
+        let unique = format!("UNIQ_KEY\u{1}{}\u{2}TAGS\u{1}A\u{2}KEYS\u{1}all {topic}", key_of(&body));
         let draft = draft(topic, queue, &body, unique.as_bytes());
         let appended = store.append(now, &draft, slot, &Dispatch::of(topic, 0, unique.as_bytes()))?;
-        let (offset, end) = (appended.queue_offset.0, appended.end);
-        self.sent.push(Sent { topic: topic.into(), queue, offset, body, end });
+        let (offset, end, size) = (appended.queue_offset.0, appended.end, u64::from(appended.size));
+        self.sent.push(Sent { topic: topic.into(), queue, offset, body, end, size, keyless: false });
         Ok(appended)
     }
 
@@ -121,8 +123,8 @@ impl World {
         for (appended, body) in appended.into_iter().zip(bodies) {
             assert_eq!(Some(appended.at.0 / segment), first, "a batch lies in one file");
             assert_eq!(Some((appended.end.0 - 1) / segment), first, "a batch lies in one file");
-            let (offset, end) = (appended.queue_offset.0, appended.end);
-            self.sent.push(Sent { topic: topic.into(), queue, offset, body, end });
+            let (offset, end, size) = (appended.queue_offset.0, appended.end, u64::from(appended.size));
+            self.sent.push(Sent { topic: topic.into(), queue, offset, body, end, size, keyless: true });
         }
         Ok(())
     }
@@ -221,6 +223,23 @@ impl World {
         self.check();
     }
 
+    /// A record that was sent with a key is found by it, exactly once.
+    fn check_key(&self, store: &Store, sent: &Sent) {
+        if sent.keyless {
+            return;
+        }
+        let found =
+            store.query(&sent.topic, &key_of(&sent.body), 32, Millis(0), Millis(i64::MAX)).unwrap().unwrap();
+        let at = LogOffset(sent.end.0 - sent.size);
+        assert_eq!(found.offsets, [at], "{} {} {:?}", sent.topic, key_of(&sent.body), self.opened);
+        let record = store.record(at).unwrap().unwrap();
+        let Ok(kerolox_protocol::record::Entry::Message(record)) = kerolox_protocol::record::parse(&record)
+        else {
+            panic!("no record at {at}");
+        };
+        assert_eq!(record.body, sent.body);
+    }
+
     /// Compares everything that readers see with the model.
     pub fn check(&mut self) {
         let store = self.store.as_ref().unwrap();
@@ -242,9 +261,15 @@ impl World {
             assert_eq!(found.len(), visible.len());
             for (found, sent) in found.iter().zip(visible) {
                 assert_eq!((found.0, &found.1), (sent.offset, &sent.body));
+                self.check_key(store, sent);
             }
         }
     }
+}
+
+/// The unique key of a record.
+pub fn key_of(body: &[u8]) -> String {
+    body.iter().take(8).map(|b| format!("{b:02X}")).collect()
 }
 
 /// Offsets and bodies of a queue from an offset on, the way a consumer gets them.
