@@ -56,7 +56,6 @@ pub fn dev(dev: &Dev) -> Result<()> {
     let ns_loaded = load_with(Role::Namesrv, None, None, &ns_words)?;
     let signals = Signals::catch()?;
     let ns = start_namesrv(ns_loaded, dev.bind)?;
-    signals.stop_at_signal(&ns.running.handle);
     println!("The Name Server boot success. serializeType=JSON");
     let ip = if dev.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { dev.bind };
     let mut words = vec![
@@ -177,24 +176,35 @@ fn ram_bytes() -> u64 {
 }
 
 /// What is to be done at SIGINT, SIGTERM or SIGHUP.
-struct Signals(Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>);
+#[derive(Clone, Default)]
+struct Signals(Arc<Mutex<Pending>>);
+
+#[derive(Default)]
+struct Pending {
+    /// A signal came, perhaps before there was anything to stop.
+    came: bool,
+    stop: Option<Box<dyn Fn() + Send>>,
+}
 
 impl Signals {
-    /// From now on a signal stops the servers instead of the process.
+    /// From now on a signal stops the server instead of the process.
     fn catch() -> Result<Signals> {
-        let stops: Arc<Mutex<Vec<Box<dyn Fn() + Send>>>> = Arc::default();
-        let signals = Signals(stops.clone());
-        ctrlc::set_handler(move || {
-            for stop in stops.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                stop();
-            }
-        })
-        .context("catch signals")?;
+        let signals = Signals::default();
+        let caught = signals.clone();
+        ctrlc::set_handler(move || caught.with(|pending| pending.came = true)).context("catch signals")?;
         Ok(signals)
     }
 
     fn stop_at_signal<S: Service>(&self, handle: &Handle<S>) {
         let handle = handle.clone();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(move || handle.stop()));
+        self.with(|pending| pending.stop = Some(Box::new(move || handle.stop())));
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Pending)) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut pending);
+        if let Some(stop) = pending.stop.as_ref().filter(|_| pending.came) {
+            stop();
+        }
     }
 }
