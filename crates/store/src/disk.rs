@@ -29,7 +29,7 @@ pub enum Open {
 /// Room on the file system of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes in all.
+    /// Bytes that are used, plus those this process may still use.
     pub total: u64,
     /// Bytes this process may still use.
     pub free: u64,

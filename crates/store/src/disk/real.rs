@@ -128,8 +128,11 @@ impl Disk for RealDisk {
 
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = fs::statvfs(path)?;
+        // Blocks reserved for root, or otherwise out of reach, are neither used nor free: counting them as used
+        // would refuse writes on a disk that `df` calls a quarter full.
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
         Ok(Space {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            total: used.saturating_add(stat.f_bavail).saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }
