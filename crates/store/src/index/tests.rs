@@ -1,3 +1,5 @@
+//! The index against a list, against crashes, and against files of the original.
+
 use std::{collections::BTreeSet, path::Path};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What survives on the disk in memory, what does not, and that faults come when planned.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
