@@ -19,9 +19,9 @@ use crate::{
     topics::Topics,
 };
 use kerolox_net::Now;
-use kerolox_protocol::Millis;
+use kerolox_protocol::{Millis, TopicName};
 use kerolox_store::{OpenError, QueueSlot, Store, disk::Disk};
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// A broker could not be started.
 #[derive(Debug)]
@@ -43,6 +43,16 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Broker {
+    /// A crash soon after a deletion leaves records that the store has just read again; the note in the log
+    /// says that the operator did not want them any more.
+    fn drop_deleted(&mut self, gone: &BTreeSet<String>) {
+        for name in gone.iter().filter(|name| self.topics.get(name).is_none()) {
+            if let Ok(topic) = TopicName::new(name) {
+                self.store.delete_topic(&topic);
+            }
+        }
+    }
+
     /// Opens the store, repairs what a crash left, and reads the state. Blocks on the disk. The lines say what
     /// was found and repaired, one each, for the log.
     pub fn open(
@@ -87,9 +97,12 @@ impl Broker {
             store,
             options,
         };
+        let mut gone = BTreeSet::new();
         for piece in pieces {
+            gone.extend(piece.topics_gone.iter().cloned());
             broker.apply_piece(piece);
         }
+        broker.drop_deleted(&gone);
         broker.find_schedule_slots();
         lines.extend(broker.import(now, &*disk, &config_dir));
         Ok((broker, lines))

@@ -20,6 +20,9 @@ const ITEM_PERIOD: Millis = Millis(10_000);
 const TOTAL_PERIOD: Millis = Millis(1_000);
 /// The longest window of the broker's totals.
 const TOTAL_WINDOW: Millis = Millis(600_000);
+/// Pause between two samples of an item for the last hour, and for the last day.
+const HOUR_PERIOD: Millis = Millis(600_000);
+const DAY_PERIOD: Millis = Millis(3_600_000);
 const DAY: i64 = 24 * 3_600_000;
 
 /// Messages and bytes.
@@ -326,20 +329,21 @@ impl Item {
     }
 
     fn sample(&mut self, mono: Millis, ticks: u64) {
-        self.minute.push(mono, self.now, ITEM_PERIOD, 7);
+        self.minute.push(mono, self.now, 7);
         if ticks.is_multiple_of(60) {
-            self.hour.push(mono, self.now, Millis(600_000), 7);
+            self.hour.push(mono, self.now, 7);
         }
         if ticks.is_multiple_of(360) {
-            self.day.push(mono, self.now, Millis(3_600_000), 25);
+            self.day.push(mono, self.now, 25);
         }
     }
 
     fn data(&self, what: What) -> BrokerStatsData {
+        let now = self.minute.newest();
         BrokerStatsData {
-            stats_minute: self.minute.figure(what),
-            stats_hour: self.hour.figure(what),
-            stats_day: self.day.figure(what),
+            stats_minute: self.minute.figure(now, what, Millis(60_000), ITEM_PERIOD),
+            stats_hour: self.hour.figure(now, what, Millis(3_600_000), HOUR_PERIOD),
+            stats_day: self.day.figure(now, what, Millis(DAY), DAY_PERIOD),
         }
     }
 }
@@ -349,29 +353,42 @@ impl Item {
 struct Samples(VecDeque<(Millis, Count)>);
 
 impl Samples {
-    fn push(&mut self, mono: Millis, count: Count, period: Millis, keep: usize) {
-        if self.0.is_empty() {
-            // The item began with nothing, one period ago; so its first sample says something already.
-            self.0.push_back((mono - period, Count::default()));
-        }
+    fn push(&mut self, mono: Millis, count: Count, keep: usize) {
         self.0.push_back((mono, count));
         while self.0.len() > keep {
             self.0.pop_front();
         }
     }
 
-    fn figure(&self, what: What) -> BrokerStatsItem {
-        let (Some((then, first)), Some((now, last))) = (self.0.front(), self.0.back()) else {
-            return BrokerStatsItem::default();
+    fn newest(&self) -> Option<(Millis, Count)> {
+        self.0.back().copied()
+    }
+
+    /// Growth over the window up to `now`. An item younger than its window began with nothing, one period
+    /// before its first sample; so its first sample says something already.
+    fn figure(
+        &self,
+        now: Option<(Millis, Count)>,
+        what: What,
+        window: Millis,
+        period: Millis,
+    ) -> BrokerStatsItem {
+        let Some((now, last)) = now else { return BrokerStatsItem::default() };
+        let begin = self.0.front().map_or(now, |(at, _)| *at) - period;
+        let (then, first) = if begin >= now - window {
+            (begin, Count::default())
+        } else {
+            let within = self.0.iter().find(|(at, _)| *at >= now - window);
+            within.copied().unwrap_or((now, last))
         };
         let of = |count: &Count| match what {
             What::Nums => count.messages,
             What::Size => count.bytes,
         };
-        let sum = of(last).saturating_sub(of(first));
+        let sum = of(&last).saturating_sub(of(&first));
         let calls = last.calls.saturating_sub(first.calls);
         let avgpt = if calls == 0 { 0.0 } else { sum as f64 / calls as f64 };
-        BrokerStatsItem { avgpt, sum: signed(sum), tps: per_second(sum, *now - *then) }
+        BrokerStatsItem { avgpt, sum: signed(sum), tps: per_second(sum, now - then) }
     }
 }
 

@@ -1,9 +1,15 @@
 //! The broker as its clients see it: frames in, frames out, on a disk in memory.
 
 mod asks;
+mod figures;
+mod members;
+mod offsets;
 mod produce;
 mod pull;
+mod relays;
 mod retry;
 mod rig;
 mod service;
+mod settings;
 mod state;
+mod tables;

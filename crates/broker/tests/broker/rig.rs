@@ -4,15 +4,18 @@ use kerolox_broker::{
     Broker, Options,
     jobs::{BrokerDone, BrokerJob},
 };
-use kerolox_net::{ConnId, Job, Now, Outbox, Peer, Service, service::Part};
+use kerolox_net::{ConnId, Job, LinkEvent, Now, Outbox, Peer, Service, service::Part};
 use kerolox_protocol::{
     Millis,
     frame::{self, Codec, FRAME_BYTES_MAX, Split},
-    header::{Ext, Fields, Header},
+    header::{Ext, Fields, Header, Language, VERSION_SERVED},
     record::{self, Record},
 };
 use kerolox_store::disk::memory::MemDisk;
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
 
 pub const START: Now = Now { wall: Millis(1_700_000_000_000), mono: Millis(1_000_000) };
 
@@ -52,11 +55,27 @@ pub struct Ask {
     pub ext: Ext,
     pub body: Vec<u8>,
     pub oneway: bool,
+    pub language: Language,
+    pub version: i32,
 }
 
 impl Ask {
     pub fn new<F: Fields>(conn: u64, code: i32, fields: &F, body: &[u8]) -> Ask {
-        Ask { conn, code, ext: fields.to_ext(), body: body.to_vec(), oneway: false }
+        Ask { conn, code, ext: fields.to_ext(), body: body.to_vec(), ..Ask::bare(conn, code) }
+    }
+    /// Without fields.
+    pub fn bare(conn: u64, code: i32) -> Ask {
+        let (ext, body) = (Ext::default(), Vec::new());
+        Ask { conn, code, ext, body, oneway: false, language: Language::JAVA, version: VERSION_SERVED }
+    }
+    /// Without fields, with a body.
+    pub fn json(conn: u64, code: i32, body: &str) -> Ask {
+        Ask { body: body.as_bytes().to_vec(), ..Ask::bare(conn, code) }
+    }
+    /// As a client of that language sends it.
+    pub fn from(mut self, language: Language) -> Ask {
+        self.language = language;
+        self
     }
     pub fn oneway(mut self) -> Ask {
         self.oneway = true;
@@ -82,8 +101,14 @@ pub struct Rig {
     /// Whether jobs run as soon as they are handed out.
     pub runs_jobs: bool,
     pub closed: Vec<u64>,
+    /// What was sent over links, with the address.
+    pub links: Vec<(String, Got)>,
     out: Outbox<BrokerJob>,
     opaque: i32,
+}
+
+fn addr(conn: u64) -> SocketAddr {
+    format!("10.0.0.{conn}:5000").parse().unwrap()
 }
 
 pub fn options() -> Options {
@@ -115,6 +140,7 @@ impl Rig {
             jobs: VecDeque::new(),
             runs_jobs: true,
             closed: Vec::new(),
+            links: Vec::new(),
             out: Outbox::default(),
             opaque: 100,
         };
@@ -174,11 +200,11 @@ impl Rig {
         self.opaque += 1;
         let mut header = Header::request(ask.code, self.opaque, Some(ask.ext.clone()));
         header.flag = if ask.oneway { 2 } else { 0 };
+        (header.language, header.version) = (ask.language, ask.version);
         let mut bytes = Vec::new();
         header.write_frame(self.codec, &ask.body, &mut bytes);
         let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
-        let addr = format!("10.0.0.{}:5000", ask.conn).parse().unwrap();
-        let peer = Peer { conn: ConnId(ask.conn), addr, local_port: 10911 };
+        let peer = Peer { conn: ConnId(ask.conn), addr: addr(ask.conn), local_port: 10911 };
         self.broker.on_frame(self.now, &peer, frame, &mut self.out);
         self.opaque
     }
@@ -242,8 +268,16 @@ impl Rig {
     }
 
     fn collect(&mut self) {
-        let (buffer, parts, _links, jobs) = self.out.take();
+        let (buffer, parts, links, jobs) = self.out.take();
         self.jobs.extend(jobs);
+        for (to, bytes) in links {
+            let mut rest = bytes.as_slice();
+            while let Ok(Split::Whole(frame, taken)) = frame::split(rest, FRAME_BYTES_MAX) {
+                let header = Header::decode(frame.codec, frame.header).unwrap();
+                self.links.push((to.clone(), Got { header, body: frame.body.to_vec() }));
+                rest = &rest[taken..];
+            }
+        }
         for (conn, part) in parts {
             match part {
                 Part::Bytes(from, to) => self.deliver(conn.0, &buffer[from..to]),
@@ -257,6 +291,26 @@ impl Rig {
                 Part::Close(_) => self.closed.push(conn.0),
             }
         }
+    }
+
+    /// Answers a request that the broker sent to a client.
+    pub fn reply(&mut self, conn: u64, opaque: i32, code: i32, body: &[u8]) {
+        let mut bytes = Vec::new();
+        Header::answer(code, opaque).write_frame(Codec::Json, body, &mut bytes);
+        let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        let peer = Peer { conn: ConnId(conn), addr: addr(conn), local_port: 10911 };
+        self.broker.on_frame(self.now, &peer, frame, &mut self.out);
+        self.broker.on_batch_end(self.now, &mut self.out);
+        self.settle();
+    }
+
+    /// A name server answers.
+    pub fn link(&mut self, from: &str, opaque: i32, code: i32) {
+        let mut bytes = Vec::new();
+        Header::answer(code, opaque).write_frame(Codec::Json, b"", &mut bytes);
+        let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        self.broker.on_link(self.now, from, LinkEvent::Frame(frame), &mut self.out);
+        self.settle();
     }
 
     fn deliver(&mut self, conn: u64, mut bytes: &[u8]) {
