@@ -91,7 +91,7 @@ impl Handle<GetAllSubscriptionGroupConfig> for Broker {
     fn handle(&mut self, _: &Call<'_>, (): (), _: &mut Out) -> Result<Reply<()>, Fail> {
         let groups = self.groups.all().map(|(name, config)| (name.to_string(), config.into()));
         let table = SubscriptionGroupTable {
-            data_version: self.groups.version().into(),
+            data_version: self.groups.version(),
             subscription_group_table: groups.collect(),
             ..SubscriptionGroupTable::default()
         };

@@ -7,7 +7,6 @@
 use crate::{
     Broker,
     call::{Call, Fail, Handle, Out, Reply, handlers},
-    stats::Totals,
     topics::SCHEDULE_TOPIC,
 };
 use kerolox_protocol::{
@@ -89,15 +88,10 @@ impl Broker {
         put("putMessageFailedTimes", totals.put_failed.to_string());
         put("putMessageSizeTotal", stored.bytes.to_string());
         put("putMessageAverageSize", (stored.bytes as f64 / stored.messages.max(1) as f64).to_string());
-        let rates: [(&str, fn(&Totals) -> u64); 4] = [
-            ("putTps", |totals| totals.put.messages),
-            ("getFoundTps", |totals| totals.got.calls),
-            ("getMissTps", |totals| totals.missed),
-            ("getTotalTps", |totals| totals.got.calls + totals.missed),
-        ];
-        for (key, pick) in rates {
-            put(key, self.stats.rates(pick));
-        }
+        put("putTps", self.stats.rates(|totals| totals.put.messages));
+        put("getFoundTps", self.stats.rates(|totals| totals.got.calls));
+        put("getMissTps", self.stats.rates(|totals| totals.missed));
+        put("getTotalTps", self.stats.rates(|totals| totals.got.calls + totals.missed));
         let transferred = self.stats.rates(|totals| totals.got.messages);
         // One name is the original's, the other its 5.x tools'.
         put("getTransferedTps", transferred.clone());

@@ -187,10 +187,8 @@ impl Handle<DeleteTopicInBroker> for Broker {
 impl Handle<GetAllTopicConfig> for Broker {
     fn handle(&mut self, _: &Call<'_>, (): (), _: &mut Out) -> Result<Reply<()>, Fail> {
         let topics = self.topics.all().map(|topic| (topic.topic_name.to_string(), topic.into()));
-        let table = TopicConfigTable {
-            data_version: self.topics.version().into(),
-            topic_config_table: topics.collect(),
-        };
+        let table =
+            TopicConfigTable { data_version: self.topics.version(), topic_config_table: topics.collect() };
         Ok(Reply::with_body((), body::encode(&table)))
     }
 }
