@@ -15,7 +15,8 @@
 //!     52    20  digest of `checkpoint` after
 //!     72     8  bytes of a log file
 //!     80     8  bytes of a queue file
-//!     88     4  damaged ranges of the log: count; then per range from 8, to 8
+//!     88     8  the index has the keys of all records up to this one; -1 = no record has keys
+//!     96     4  damaged ranges of the log: count; then per range from 8, to 8
 //!      …     4  topics: count; then per topic name length 2, name, queue count 4;
 //!               per queue id 4, first offset 8, end offset 8
 //!      …     4  CRC-32 (IEEE) of all before
@@ -45,6 +46,8 @@ pub struct Ends {
     pub segment_bytes: u64,
     /// Bytes of a queue file.
     pub queue_file_bytes: u64,
+    /// The last record whose keys the index has.
+    pub index_covers: Option<LogOffset>,
     /// Parts of the log that were found damaged.
     pub damaged: Vec<Range<u64>>,
     /// The queues.
@@ -109,6 +112,7 @@ impl Ends {
         }
         out.extend(self.segment_bytes.to_be_bytes());
         out.extend(self.queue_file_bytes.to_be_bytes());
+        out.extend(self.index_covers.map_or(-1, LogOffset::wire).to_be_bytes());
         out.extend((self.damaged.len() as u32).to_be_bytes());
         for range in &self.damaged {
             out.extend(range.start.to_be_bytes());
@@ -149,10 +153,21 @@ impl Ends {
         let last_ms = Millis(rest.u64()? as i64);
         let checkpoints = [rest.digest()?, rest.digest()?];
         let (segment_bytes, queue_file_bytes) = (rest.u64()?, rest.u64()?);
+        let index_covers = LogOffset::try_from(rest.u64()? as i64).ok();
         let damaged = (0..rest.u32()?).map(|_| Ok(rest.u64()?..rest.u64()?)).collect::<Result<_, _>>()?;
         let topics = (0..rest.u32()?).map(|_| rest.topic()).collect::<Result<_, _>>()?;
         if rest.0.is_empty() {
-            Ok(Ends { clean, covers, last_ms, checkpoints, segment_bytes, queue_file_bytes, damaged, topics })
+            Ok(Ends {
+                clean,
+                covers,
+                last_ms,
+                checkpoints,
+                segment_bytes,
+                queue_file_bytes,
+                index_covers,
+                damaged,
+                topics,
+            })
         } else {
             Err(BadEnds::Length)
         }
@@ -215,6 +230,7 @@ mod tests {
             checkpoints: [Digest::of(&parts.3), Digest::of(&parts.3[..1])],
             segment_bytes: parts.1 / 2,
             queue_file_bytes: parts.1 / 3,
+            index_covers: parts.0.then_some(LogOffset(parts.1 / 4)),
             damaged: damaged.into_iter().map(|(a, b)| a..b).collect(),
             topics,
         })

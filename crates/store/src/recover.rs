@@ -26,11 +26,11 @@ use crate::{
     options::Options,
     queue::{Queues, files::Files},
     smallfile::{self, Digest},
-    types::QueueEntry,
+    types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
 use scan::{Cursor, Found};
-use std::{io, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
 
 /// Entries collected in memory before they are written, while the log is read.
 const PENDING_MAX: usize = 1 << 20;
@@ -71,6 +71,13 @@ pub(crate) struct Recovered {
     pub(crate) report: Opened,
 }
 
+/// An entry and the offset that its record tells.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    offset: u64,
+    entry: QueueEntry,
+}
+
 /// What earlier owners left beside the log.
 struct Left {
     aborted: bool,
@@ -79,7 +86,6 @@ struct Left {
     flushed: u64,
     /// What is known of the index.
     index_synced: Option<Mark>,
-    index_expected: Option<LogOffset>,
     ends: Option<Ends>,
     checkpoint: checkpoint::Checkpoint,
     digest: Digest,
@@ -121,6 +127,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         levels: options.delay_levels.clone(),
         last_ms: Millis(0),
         damaged: Vec::new(),
+        odd: BTreeMap::new(),
         report,
     };
     checkpoint::mark_running(&**disk, &options.paths).map_err(OpenError::io(&recovery.root))?;
@@ -163,7 +170,6 @@ fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<String>) -> i
         same_boot: progress.is_same_boot(disk),
         flushed: progress.flushed.0,
         index_synced: progress.index_synced,
-        index_expected: progress.index_written.or(progress.index_synced).map(|mark| mark.end_at),
         ends: ends.value,
         checkpoint: checkpoint::Checkpoint::parse(&bytes),
         digest: Digest::of(&bytes),
@@ -179,6 +185,8 @@ struct Recovery<'a> {
     levels: Vec<Millis>,
     last_ms: Millis,
     damaged: Vec<Range<u64>>,
+    /// Entries that do not follow their predecessors, by queue.
+    odd: BTreeMap<QueueSlot, Placed>,
     report: Opened,
 }
 
@@ -251,7 +259,15 @@ impl Recovery<'_> {
         loop {
             let why = match cursor.look(at)? {
                 Found::Record(record) => {
-                    at += u64::from(record.size);
+                    let size = u64::from(record.size);
+                    let hollow = left.aborted && record.properties.last() == Some(&0);
+                    if hollow && cursor.find_behind(at + size - 1, self.last_ms)?.is_none() {
+                        let line = format!("a torn record at {at} is cut off: its properties end in zeros");
+                        self.report.lines.push(line);
+                        break;
+                    }
+                    let Found::Record(record) = cursor.look(at)? else { continue };
+                    at += size;
                     self.dispatch(&record);
                     if self.queues.pending() > PENDING_MAX {
                         self.write_pending(&log, at)?;
@@ -302,7 +318,7 @@ impl Recovery<'_> {
         }
         self.log = log;
         self.log.reset_end(at);
-        Ok(())
+        self.decide_odd()
     }
 
     fn dispatch(&mut self, record: &Record<'_>) {
@@ -320,23 +336,87 @@ impl Recovery<'_> {
             let line = format!("the record at {at} belongs to no possible queue; it stays unread");
             return self.report.lines.push(line);
         };
+        let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
+        let entry = QueueEntry { at, size: record.size, tags_code };
         let slot = self.queues.slot(record.topic, id);
-        let next = self.queues.get(slot).map_or(0, |queue| queue.next());
-        let is_new = self.queues.get(slot).is_none_or(|queue| !queue.alive);
-        if offset.0 > next && !is_new && offset.0 - next <= FILL_MAX {
-            // Their records are in a damaged part.
-            for _ in next..offset.0 {
-                self.queues.push(slot, QueueEntry::BLANK);
+        self.enqueue(slot, Placed { offset: offset.0, entry });
+    }
+
+    /// Puts an entry into its queue. An offset that does not follow may be damaged, since no CRC covers it, or
+    /// true: the queue was deleted and made again, or records before it are damaged. The next entry of the
+    /// queue tells which.
+    fn enqueue(&mut self, slot: QueueSlot, new: Placed) {
+        let (next, is_new) = self.queues.get(slot).map_or((0, true), |queue| (queue.next(), !queue.alive));
+        if let Some(odd) = self.odd.remove(&slot) {
+            if new.offset == odd.offset + 1 {
+                self.believe(slot, odd);
+                return self.push(slot, new);
             }
-        } else if offset.0 != next {
-            // Deleted and made again, or older than the log: the queue begins here.
+            self.disbelieve(odd);
+            if new.offset == next + 1 {
+                // Its place is known, and stays taken.
+                self.queues.push(slot, QueueEntry::BLANK);
+                return self.push(slot, new);
+            }
+        }
+        if new.offset == next {
+            self.push(slot, new);
+        } else if is_new {
+            self.queues.restore(slot, new.offset, new.offset);
+            self.push(slot, new);
+        } else {
+            self.odd.insert(slot, new);
+        }
+    }
+
+    fn push(&mut self, slot: QueueSlot, new: Placed) {
+        self.queues.push(slot, new.entry);
+        self.queues.show(slot, QueueOffset(new.offset + 1));
+    }
+
+    fn believe(&mut self, slot: QueueSlot, odd: Placed) {
+        let next = self.queues.get(slot).map_or(0, |queue| queue.next());
+        if odd.offset > next && odd.offset - next <= FILL_MAX {
+            (next..odd.offset).for_each(|_| self.queues.push(slot, QueueEntry::BLANK));
+        } else {
             self.files.forget(slot);
             self.queues.clear(slot);
-            self.queues.restore(slot, offset.0, offset.0);
+            self.queues.restore(slot, odd.offset, odd.offset);
         }
-        let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
-        self.queues.push(slot, QueueEntry { at, size: record.size, tags_code });
-        self.queues.show(slot, offset + 1);
+        self.push(slot, odd);
+    }
+
+    fn disbelieve(&mut self, odd: Placed) {
+        let at = odd.entry.at;
+        self.report.lines.push(format!(
+            "damage in the log: the record at {at} tells the queue offset {}, which cannot be; it is set aside",
+            odd.offset
+        ));
+        self.damaged.push(at.0..odd.entry.end().0);
+    }
+
+    /// Decides about the last entries of queues that nothing follows.
+    fn decide_odd(&mut self) -> io::Result<()> {
+        for (slot, odd) in std::mem::take(&mut self.odd) {
+            let Some(queue) = self.queues.get(slot) else { continue };
+            let (next, written) = (queue.next(), queue.written);
+            let before = next.saturating_sub(1);
+            let mut found = Vec::new();
+            if let Some(topic) = self.queues.topic_name(queue).filter(|_| before < written) {
+                self.files.read(slot, topic, queue.id, before, 1, &mut found)?;
+            }
+            // A queue that was deleted and made again has lost its files.
+            let made_again = odd.offset == 0 && before < written && found.is_empty();
+            if odd.offset > next || made_again {
+                self.believe(slot, odd);
+            } else {
+                self.disbelieve(odd);
+                self.queues.push(slot, QueueEntry::BLANK);
+                self.queues.show(slot, QueueOffset(next + 1));
+            }
+        }
+        self.damaged.sort_by_key(|range| range.start);
+        Ok(())
     }
 
     /// Writes entries to their files while the log is still being read; the records first.
@@ -390,7 +470,7 @@ impl Recovery<'_> {
             self.report.lines.extend(repairs.iter().map(ToString::to_string));
         }
         let covered = index.covered();
-        let expected = left.index_expected.filter(|_| !self.report.foreign);
+        let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
         let start = match (covered, expected) {
             _ if self.report.foreign => covered.map_or(from, |covered| covered.0.min(from)),
             (covered, expected) if covered >= expected => from,

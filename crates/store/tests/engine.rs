@@ -1,89 +1,305 @@
-//! The store through its facade, on a real directory.
+//! What the store does for readers and operators, through its facade.
 
-use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName, record::Draft};
+mod harness;
+
+use harness::{LIMITS, World, draft, options, read_all};
+use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use kerolox_store::{
-    Dispatch, Flush, Now, Options, PlanStatus, ReadLimits, Store,
-    disk::{Paths, real::RealDisk},
+    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, Store,
+    disk::{Disk, Paths, memory::MemDisk, real::RealDisk},
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-const LIMITS: ReadLimits = ReadLimits { count: 32, bytes: 262_144, cold_count: 8, cold_bytes: 65_536 };
-
-fn draft<'a>(topic: &'a str, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
-    Draft {
-        topic,
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: Millis(1),
-        born_host: ([127, 0, 0, 1], 4000).into(),
-        store_host: ([127, 0, 0, 1], 10911).into(),
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body,
-        properties,
+fn filled(flush: Flush, n: usize) -> World {
+    let mut world = World::new(flush);
+    for _ in 0..n {
+        world.append("T", 0, 1000).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.pass(10);
     }
+    world
 }
 
-fn run_jobs(store: &mut Store, now: Now) {
-    loop {
-        let mut jobs = Vec::new();
-        store.jobs(now, &mut jobs);
-        if jobs.is_empty() {
-            return;
+#[test]
+fn on_a_real_directory_messages_outlive_a_restart() {
+    let dir = std::env::temp_dir().join(format!("kerolox-store-{}", std::process::id()));
+    let mut options = options(Flush::Sync);
+    options.paths = Paths::under(&dir);
+    let topic = TopicName::new("T").unwrap();
+    for life in 0..3u64 {
+        let (mut store, opened) = Store::open(Arc::new(RealDisk::new()), options.clone(), Millis(1)).unwrap();
+        assert_eq!(opened.clean, life > 0, "{opened:?}");
+        let busy = Store::open(Arc::new(RealDisk::new()), options.clone(), Millis(1)).unwrap_err();
+        assert!(matches!(busy.cause, Cause::Locked), "{busy}");
+        let slot = store.slot(&topic, QueueId(0));
+        assert_eq!(store.bounds(slot).max, QueueOffset(life * 100));
+        for n in 0..100u64 {
+            let body = [n as u8; 700];
+            let draft = draft("T", 0, &body, b"");
+            let appended = store.append(Millis(2), &draft, slot, &Dispatch::of("T", 0, b"")).unwrap();
+            assert_eq!(appended.queue_offset, QueueOffset(life * 100 + n));
         }
-        for job in jobs {
-            let done = job.run();
-            store.done(now, done);
+        store.commit().unwrap();
+        store.stop();
+        let now = kerolox_store::Now { wall: Millis(3), mono: Millis(3) };
+        while !store.is_clean() {
+            let mut jobs = Vec::new();
+            store.jobs(now, &mut jobs);
+            assert!(!jobs.is_empty());
+            jobs.into_iter().for_each(|job| store.done(now, job.run()));
         }
+        assert_eq!(read_all(&store, "T", 0, 0).len() as u64, (life + 1) * 100);
+    }
+    assert!(!dir.join("abort").exists());
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn statuses_and_next_offsets_are_the_originals() {
+    let mut world = filled(Flush::Async, 5);
+    let store = world.store();
+    let slot = store.find_slot("T", QueueId(0)).unwrap();
+    let plan = |from: u64| {
+        let plan = store.plan(slot, QueueOffset(from), LIMITS, &mut |_| true);
+        (plan.status, plan.next.0, plan.count)
+    };
+    assert_eq!(plan(0), (PlanStatus::Found, 5, 5));
+    assert_eq!(plan(4), (PlanStatus::Found, 5, 1));
+    assert_eq!(plan(5), (PlanStatus::Overflow, 5, 0));
+    assert_eq!(plan(6), (PlanStatus::OverflowBadly, 5, 0));
+    let none = store.plan(slot, QueueOffset(1), LIMITS, &mut |_| false);
+    assert_eq!((none.status, none.next.0, none.count), (PlanStatus::NoMatched, 5, 0));
+    let mut few = LIMITS;
+    few.count = 2;
+    let two = store.plan(slot, QueueOffset(1), few, &mut |_| true);
+    assert_eq!((two.next.0, two.count), (3, 2));
+    few.bytes = 1;
+    let one = store.plan(slot, QueueOffset(1), few, &mut |_| true);
+    assert_eq!((one.next.0, one.count), (2, 1), "a message larger than the limit comes alone");
+    let empty = store.slot(&TopicName::new("E").unwrap(), QueueId(3));
+    let plan = store.plan(empty, QueueOffset(7), LIMITS, &mut |_| true);
+    assert_eq!((plan.status, plan.next.0), (PlanStatus::Empty, 0));
+}
+
+#[test]
+fn a_time_is_found_by_the_records_own_times_also_after_a_restart() {
+    let mut world = filled(Flush::Async, 100);
+    for _ in 0..2 {
+        let store = world.store.as_ref().unwrap();
+        let slot = store.find_slot("T", QueueId(0)).unwrap();
+        let find =
+            |ms: i64, boundary| store.offset_by_time(slot, Millis(1_000_000 + ms), boundary).unwrap().0;
+        for n in 0..100i64 {
+            for boundary in [Boundary::Lower, Boundary::Upper, Boundary::Nearest] {
+                assert_eq!(find(n * 10, boundary), n as u64, "{boundary:?}");
+            }
+            assert_eq!(find(n * 10 - 4, Boundary::Lower), n as u64);
+            assert_eq!(find(n * 10 + 4, Boundary::Upper), n as u64);
+            assert_eq!(find(n * 10 + 4, Boundary::Nearest), n as u64);
+            assert_eq!(find(n * 10 + 5, Boundary::Nearest), n as u64, "as near: the earlier");
+        }
+        assert_eq!(find(6, Boundary::Nearest), 1);
+        assert_eq!(find(-500, Boundary::Nearest), 0);
+        assert_eq!(find(5_000, Boundary::Nearest), 99);
+        assert_eq!(find(5_000, Boundary::Lower), 100);
+        assert_eq!(store.earliest_time().unwrap(), Some(Millis(1_000_000)));
+        world.reopen();
     }
 }
 
 #[test]
-fn what_was_appended_is_read_back_also_after_a_restart() {
-    let dir = std::env::temp_dir().join(format!("kerolox-store-engine-{}", std::process::id()));
-    let mut options = Options::new(Paths::under(&dir));
-    options.segment_bytes = 64 << 10;
-    options.flush = Flush::Sync;
+fn time_in_the_log_never_goes_back() {
+    let mut world = filled(Flush::Async, 1);
+    let late = world.append("T", 0, 10).unwrap().store_ms;
+    world.now.wall = Millis(5);
+    assert_eq!(world.append("T", 0, 10).unwrap().store_ms, late);
+    world.stop();
+    world.disk = world.disk.kill();
+    world.open();
+    assert_eq!(world.append("T", 0, 10).unwrap().store_ms, late);
+}
+
+#[test]
+fn old_files_go_with_their_queue_and_index_files_and_nothing_else() {
+    let mut world = filled(Flush::Async, 100);
+    world.options.retention.hours.clear();
+    world.append("Idle", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    world.settle();
+    let keep = LogOffset(40_000);
+    world.store().keep_from(Some(keep));
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    let first = world.store().first();
+    assert!(first.0 > 0 && first <= keep, "{first}");
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let min = world.store().bounds(slot).min;
+    let expected = world.sent.iter().find(|sent| sent.end.0 - sent.size >= first.0).unwrap().offset;
+    assert_eq!(min.0, expected);
+    let plan = world.store().plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
+    assert_eq!((plan.status, plan.next), (PlanStatus::TooSmall, min));
+    let files = world.disk.list(Path::new("/store/consumequeue/T/0")).unwrap();
+    assert_eq!(files.first().map(|file| &*file.name), Some(&*format!("{:020}", min.0 / 10 * 200)));
+    world.store().keep_from(None);
+    world.store().delete_expired();
+    world.settle();
+    // The last file stays, however old.
+    assert_eq!(world.disk.list(Path::new("/store/commitlog")).unwrap().len(), 1);
+    world.append("T", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    world.settle();
+    let bounds = world.store().bounds(slot);
+    world.stop();
+    world.disk = world.disk.kill();
+    world.open();
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    assert_eq!(world.store().bounds(slot), bounds);
+    assert_eq!(read_all(world.store(), "T", 0, 0).len() as u64, bounds.max.0 - bounds.min.0);
+}
+
+#[test]
+fn a_deleted_topic_begins_anew() {
+    let mut world = filled(Flush::Async, 30);
     let topic = TopicName::new("T").unwrap();
-    let now = Now { wall: Millis(1_000), mono: Millis(0) };
-    {
-        let (mut store, _) = Store::open(Arc::new(RealDisk::new()), options.clone(), now.wall).unwrap();
-        let slot = store.slot(&topic, QueueId(0));
-        for n in 0..500u64 {
-            let body = vec![n as u8; 300];
-            let draft = draft("T", &body, b"TAGS\x01TagA");
-            let dispatch = Dispatch::of("T", 0, draft.properties);
-            let appended = store.append(now.wall, &draft, slot, &dispatch).unwrap();
-            assert_eq!(appended.queue_offset, QueueOffset(n));
-        }
-        assert_eq!(store.bounds(slot).max, QueueOffset(0));
-        store.commit().unwrap();
-        assert_eq!(store.bounds(slot).max, QueueOffset(0), "not flushed, not visible");
-        run_jobs(&mut store, now);
-        assert_eq!(store.bounds(slot).max, QueueOffset(500));
-        assert_eq!(store.flushed(), store.end());
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    world.append("U", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    world.store().delete_topic(&topic);
+    assert_eq!(world.store().bounds(slot).max, QueueOffset(0));
+    assert!(!world.store().topics().iter().any(|name| &**name == "T"));
+    let again = world.append("T", 0, 10).unwrap();
+    assert_eq!(again.queue_offset, QueueOffset(0));
+    world.store().commit().unwrap();
+    world.settle();
+    for _ in 0..2 {
+        assert_eq!(read_all(world.store(), "T", 0, 0).len(), 1);
+        assert_eq!(read_all(world.store(), "U", 0, 0).len(), 1);
+        world.jobs.clear();
+        world.disk = world.disk.kill();
+        world.store = None;
+        world.open();
     }
-    let (store, opened) = Store::open(Arc::new(RealDisk::new()), options, now.wall).unwrap();
-    assert!(opened.end > LogOffset(2 * (64 << 10)));
+}
+
+#[test]
+fn a_store_that_another_broker_had_is_taken_over() {
+    for aborted in [false, true] {
+        let mut world = filled(Flush::Async, 60);
+        world.append("U", 7, 10).unwrap();
+        world.append("%RETRY%g", 0, 10).unwrap();
+        world.stop();
+        world.disk = world.disk.kill();
+        // What the original leaves: no files of ours, an empty log file made ahead, and after a crash `abort`.
+        for ours in ["kerolox.queues", "kerolox.checkpoint"] {
+            world.disk.remove(&Path::new("/store").join(ours)).unwrap();
+        }
+        let last = world.disk.list(Path::new("/store/commitlog")).unwrap().len() as u64;
+        let spare = format!("/store/commitlog/{:020}", last * (16 << 10));
+        world.disk.plant(Path::new(&spare), &[0; 16 << 10]).unwrap();
+        if aborted {
+            world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+        }
+        let before = world.disk.bytes(Path::new("/store/commitlog/00000000000000000000")).unwrap();
+        world.options.segment_bytes = 1 << 20;
+        world.options.queue_file_bytes = 6_000;
+        world.open();
+        assert!(world.opened.foreign && !world.opened.clean, "{:?}", world.opened);
+        assert!(world.opened.lines.iter().any(|line| line.contains("keeps its size")), "{:?}", world.opened);
+        world.options = options(Flush::Async);
+        world.check();
+        world.append("T", 0, 10).unwrap();
+        world.append("New", 0, 10).unwrap();
+        world.store().commit().unwrap();
+        world.check();
+        world.reopen();
+        world.check();
+        // And it is left as the original wants it: files of one size, none ahead, no `abort`.
+        let after = world.disk.bytes(Path::new("/store/commitlog/00000000000000000000")).unwrap();
+        assert!(before == after, "what is in the log never changes");
+        world.stop();
+        let log = world.disk.list(Path::new("/store/commitlog")).unwrap();
+        assert!(log.iter().all(|file| file.len == 16 << 10));
+        assert!(world.disk.open(Path::new("/store/abort"), kerolox_store::disk::Open::Read).is_err());
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_store_is_refused_with_the_way_out() {
+    let refuse = |path: &str, bytes: &[u8]| {
+        let disk = MemDisk::new();
+        disk.plant(Path::new(path), bytes).unwrap();
+        Store::open(disk.handle(), options(Flush::Async), Millis(0)).unwrap_err().to_string()
+    };
+    let text = refuse("/store/commitlog/photo.jpg", b"x");
+    assert!(text.contains("photo.jpg") && text.contains("storePathRootDir"), "{text}");
+    let disk = MemDisk::new();
+    for name in ["00000000000000000000", "00000000000000032768"] {
+        disk.plant(&Path::new("/store/commitlog").join(name), &[0; 16 << 10]).unwrap();
+    }
+    let text = Store::open(disk.handle(), options(Flush::Async), Millis(0)).unwrap_err().to_string();
+    assert!(text.contains("00000000000000016384"), "{text}");
+    let mut bad = options(Flush::Async);
+    bad.segment_bytes = 10;
+    assert!(Store::open(MemDisk::new().handle(), bad, Millis(0)).is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_harms_nothing() {
+    let mut world = filled(Flush::Async, 1);
+    assert!(matches!(world.append("T", 0, 7_000), Err(AppendError::TooLarge { max: 6144, .. })));
+    assert!(matches!(world.append_batch("T", 0, &[6_000; 3]), Err(AppendError::TooLarge { .. })));
+    let store = world.store();
     let slot = store.find_slot("T", QueueId(0)).unwrap();
-    let mut next = QueueOffset(0);
-    let mut seen = 0u64;
-    loop {
-        let plan = store.plan(slot, next, LIMITS, &mut |_| true);
-        if plan.status == PlanStatus::Overflow {
-            break;
-        }
-        assert_eq!(plan.status, PlanStatus::Found);
-        let mut bytes = Vec::new();
-        plan.slices.read_into(&mut bytes).unwrap();
-        for record in kerolox_protocol::record::parse_all(&bytes) {
-            let record = record.unwrap();
-            assert_eq!((record.queue_offset, record.body[0]), (seen as i64, seen as u8));
-            seen += 1;
-        }
-        next = plan.next;
+    let long = vec![b'a'; 40_000];
+    let draft = draft("T", 0, b"", &long);
+    let refused = store.append(Millis(0), &draft, slot, &Dispatch::of("T", 0, b""));
+    assert_eq!(refused, Err(AppendError::Properties { bytes: 40_000 }));
+    world.append("T", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    world.check();
+    world.reopen();
+    world.check();
+}
+
+#[test]
+fn a_record_is_only_what_says_so_itself() {
+    let mut world = filled(Flush::Async, 3);
+    let at = world.sent[1].end.0 - world.sent[1].size;
+    assert!(world.store().record(LogOffset(at)).unwrap().is_some());
+    for wrong in [at + 1, at - 1, at + 300, 1 << 40, world.store().end().0] {
+        assert_eq!(world.store().record(LogOffset(wrong)).unwrap(), None, "{wrong}");
     }
-    assert_eq!(seen, 500);
-    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn slices_outlive_the_store_and_its_files() {
+    let mut world = filled(Flush::Async, 100);
+    let store = world.store();
+    let slot = store.find_slot("T", QueueId(0)).unwrap();
+    let plan = store.plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    assert!(world.store().first().0 > 0);
+    world.store = None;
+    let mut bytes = Vec::new();
+    plan.slices.read_into(&mut bytes).unwrap();
+    assert_eq!(kerolox_protocol::record::parse_all(&bytes).count(), plan.count);
+}
+
+#[test]
+fn reads_far_behind_are_cold_and_small() {
+    let mut world = World::on(MemDisk::new(), Options { ram_bytes: 20_000, ..options(Flush::Async) });
+    for _ in 0..60 {
+        world.append("T", 0, 1000).unwrap();
+    }
+    world.store().commit().unwrap();
+    let store = world.store();
+    let slot = store.find_slot("T", QueueId(0)).unwrap();
+    let far = store.plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
+    assert_eq!((far.count, far.slices.is_cold()), (8, true));
+    let near = store.plan(slot, QueueOffset(54), LIMITS, &mut |_| true);
+    assert_eq!((near.count, near.slices.is_cold()), (6, false));
 }

@@ -140,6 +140,16 @@ impl MemDisk {
         self.state().faults.calls(call)
     }
 
+    /// Calls harmed so far, by planned faults.
+    pub fn harmed(&self) -> u64 {
+        self.state().faults.harmed
+    }
+
+    /// Changes recorded so far, since [`MemDisk::record`].
+    pub fn recorded(&self) -> usize {
+        self.state().trace.as_ref().map_or(0, |trace| trace.ops.len())
+    }
+
     /// Sets the size of the disk in bytes; it gives room away in pages of 4 KiB, to written and to allocated
     /// ones.
     pub fn set_capacity(&self, bytes: Option<u64>) {

@@ -11,7 +11,7 @@ use super::Store;
 use crate::{
     checkpoint::{Checkpoint, Progress},
     ends::{Ends, TopicEnds},
-    index::{Index, IndexDone, Mark, PENDING_WORTH},
+    index::{Index, IndexDone, PENDING_WORTH},
     job::{
         Behind, Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob, Work,
     },
@@ -54,7 +54,7 @@ pub(super) struct Agenda {
     checkpoint_covers: LogOffset,
     checkpoint_soon: bool,
     /// A checkpoint that waits for the index: for its keys up to this record to be durable.
-    waiting: Option<(Box<Snapshot>, Option<LogOffset>)>,
+    waiting: Option<Box<Snapshot>>,
     last_index: Option<Millis>,
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
@@ -339,24 +339,24 @@ impl Store {
         self.agenda.checkpoint_soon = false;
         // Keys of all records that the queues cover are in the index's memory at least; they must be on the
         // disk before this is remembered.
-        let need = self.index.as_ref().and_then(Index::covered);
-        self.agenda.waiting = Some((Box::new(self.snapshot(stop)), need));
+        let snapshot = Box::new(self.snapshot(stop));
+        self.agenda.waiting = Some(snapshot);
         self.waiting_job()
     }
 
     /// The checkpoint that waits for the index, if the index is ready for it.
     fn waiting_job(&mut self) -> Option<Work> {
-        let (mut snapshot, need) = self.agenda.waiting.take_if(|(_, need)| match (&self.index, need) {
-            (Some(index), Some(need)) => {
-                index.failed().is_some() || index.synced().is_some_and(|mark| mark.end_at >= *need)
-            }
-            _ => true,
-        })?;
+        let mut snapshot =
+            self.agenda.waiting.take_if(|snapshot| match (&self.index, snapshot.ends.index_covers) {
+                // Should the index have failed, the next start reads from the log what it lacks.
+                (Some(index), Some(need)) => {
+                    index.failed().is_some() || index.synced().is_some_and(|mark| mark.end_at >= need)
+                }
+                _ => true,
+            })?;
         if let Some(index) = &self.index {
             snapshot.progress.index_synced = index.synced();
-            // What ought to be there: should the index have failed, the next start reads these keys again.
-            snapshot.progress.index_written =
-                index.written().zip(need).map(|(mark, need)| Mark { end_at: mark.end_at.max(need), ..mark });
+            snapshot.progress.index_written = index.written();
         }
         Some(Work::Checkpoint(snapshot))
     }
@@ -394,6 +394,7 @@ impl Store {
             checkpoints: [self.agenda.digest, Digest::of(checkpoint.bytes())],
             segment_bytes: self.options.segment_bytes,
             queue_file_bytes: self.files.file_bytes,
+            index_covers: self.index.as_ref().and_then(Index::covered),
             damaged: self.damaged.clone(),
             topics: self.ends(),
         };

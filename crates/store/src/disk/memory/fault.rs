@@ -73,6 +73,8 @@ impl Fault {
 pub(super) struct Faults {
     planned: Vec<(Fault, u64)>,
     calls: BTreeMap<Call, u64>,
+    /// Calls that were harmed.
+    pub(super) harmed: u64,
     /// Bytes that writes may still store before the disk is full.
     pub(super) budget: Option<u64>,
 }
@@ -103,6 +105,7 @@ impl Faults {
                 }
             }
         }
+        self.harmed += u64::from(harm.is_some());
         harm
     }
 

@@ -1,0 +1,250 @@
+//! The store on a disk that fails, fills up and rots.
+
+mod harness;
+
+use harness::{World, options, read_all};
+use kerolox_protocol::{LogOffset, Millis, QueueId};
+use kerolox_store::{
+    AppendError, Flush, Refusal,
+    disk::memory::{Call, Fault, Harm, MemDisk},
+};
+use std::path::Path;
+
+/// Appends, commits and flushes until the store refuses, or `rounds` are done. Returns how many records were
+/// confirmed durable.
+fn work(world: &mut World, rounds: usize) -> usize {
+    for round in 0..rounds {
+        let len = 200 + round * 97 % 1500;
+        if world.append(&format!("T{}", round % 3), (round % 2) as u32, len).is_err() {
+            break;
+        }
+        if world.store().commit().is_err() {
+            break;
+        }
+        world.settle();
+        world.pass(60);
+    }
+    let flushed = world.store().flushed();
+    world.sent.iter().filter(|sent| sent.end <= flushed).count()
+}
+
+/// Makes the `nth` call of a kind on some paths fail; `None` if there were not so many.
+fn fail_one(call: Call, path: &str, nth: u64) -> Option<(World, usize)> {
+    let mut world = World::new(Flush::Sync);
+    world.disk.plan(Fault { call, path: path.into(), nth, times: 1, harm: Harm::Eio });
+    let confirmed = work(&mut world, 36);
+    let harmed = world.disk.harmed();
+    (harmed > 0).then_some((world, confirmed))
+}
+
+#[test]
+fn the_first_failed_write_or_sync_ends_accepting_and_loses_nothing() {
+    let calls = [Call::Write, Call::Sync, Call::SyncDir, Call::Allocate, Call::Rename];
+    for (call, path) in
+        calls.into_iter().flat_map(|call| ["commitlog", "consumequeue", "kerolox."].map(|path| (call, path)))
+    {
+        for nth in 1.. {
+            let Some((mut world, confirmed)) = fail_one(call, path, nth) else { break };
+            assert!(matches!(world.store().writable(), Err(Refusal::Poisoned(_))), "{call:?} {path} {nth}");
+            assert!(world.store().commit().is_err());
+            // Whatever is asked of it, nothing more is accepted, written or confirmed.
+            let flushed = world.store().flushed();
+            world.disk.heal();
+            world.pass(100_000);
+            world.settle();
+            assert!(world.append("T0", 0, 100).is_err());
+            assert_eq!(world.store().flushed(), flushed);
+            world.check();
+            world.power_cut(nth);
+            assert_eq!(world.sent.iter().filter(|sent| sent.end <= flushed).count(), confirmed);
+            world.append("T0", 0, 100).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_failing_index_stops_no_message_and_is_made_up_for() {
+    for nth in 1..20 {
+        let Some((mut world, confirmed)) = fail_one(Call::Write, "index", nth) else { return };
+        assert_eq!(confirmed, 36, "{nth}");
+        world.disk.heal();
+        world.stop();
+        world.disk = world.disk.kill();
+        world.open();
+        world.check();
+    }
+}
+
+#[test]
+fn a_short_write_is_an_error_and_its_ruins_are_cut_off() {
+    for kept in [0, 1, 7, 8, 40, 150, 299] {
+        let mut world = World::new(Flush::Async);
+        world.append("T", 0, 200).unwrap();
+        world.store().commit().unwrap();
+        world.disk.plan(Fault::once(Call::Write, 1, Harm::Short(kept)));
+        world.append("T", 0, 200).unwrap();
+        assert!(world.store().commit().is_err());
+        world.kill();
+        assert_eq!(world.sent.len(), 1);
+        // What is written next must not be continued by what is left of the torn one.
+        world.append("T", 0, 10).unwrap();
+        world.store().commit().unwrap();
+        world.kill();
+        assert_eq!(world.sent.len(), 2);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_loses_nothing_and_serves_again() {
+    for kib in (60..400).step_by(20) {
+        let disk = MemDisk::new();
+        let mut options = options(Flush::Sync);
+        options.retention.refuse_percent = 100;
+        options.retention.clean_percent = 100;
+        options.retention.used_max_percent = 100;
+        let mut world = World::on(disk, options);
+        world.disk.set_capacity(Some(kib << 10));
+        work(&mut world, 2000);
+        let refusal = world.store().writable();
+        assert!(matches!(refusal, Err(Refusal::NoRoom { .. })), "{kib}: {refusal:?}");
+        assert!(refusal.unwrap_err().to_string().contains("free space"));
+        world.check();
+        // Still full, still refused, still readable.
+        world.pass(5_000);
+        world.settle();
+        world.check();
+        world.disk.set_capacity(Some(64 << 20));
+        world.pass(1_100);
+        world.settle();
+        let before = world.sent.len();
+        work(&mut world, 20);
+        assert_eq!(world.sent.len(), before + 20, "{kib}: serves again without a restart");
+        world.check();
+        world.reopen();
+        world.check();
+        world.power_cut(kib);
+    }
+}
+
+#[test]
+fn no_room_in_the_middle_of_a_write_loses_nothing() {
+    for budget in (1..60_000).step_by(611) {
+        let mut world = World::new(Flush::Sync);
+        world.disk.set_write_budget(Some(budget));
+        work(&mut world, 40);
+        world.disk.heal();
+        world.check();
+        world.power_cut(budget);
+        world.append("T0", 0, 100).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn above_the_watermark_appends_are_refused_until_there_is_room() {
+    let mut world = World::new(Flush::Async);
+    work(&mut world, 5);
+    world.disk.set_capacity(Some(40 << 20));
+    world.disk.plant(Path::new("/other"), &vec![1; 39 << 20]).unwrap();
+    world.pass(10_000);
+    world.settle();
+    let refusal = world.store().writable();
+    assert!(matches!(refusal, Err(Refusal::DiskFull { limit_percent: 90, .. })), "{refusal:?}");
+    assert!(matches!(world.append("T0", 0, 10), Err(AppendError::Refused(_))));
+    world.disk.set_capacity(Some(400 << 20));
+    world.pass(1_000);
+    world.settle();
+    world.append("T0", 0, 10).unwrap();
+}
+
+#[test]
+fn damage_in_the_middle_is_reported_and_passed_over() {
+    let mut world = World::on(MemDisk::new(), {
+        let mut options = options(Flush::Sync);
+        options.checkpoint_interval = Millis(i64::MAX / 2);
+        options.checkpoint_bytes = u64::MAX;
+        options
+    });
+    work(&mut world, 40);
+    let victim = world.sent[17].clone();
+    let at = victim.end.0 - victim.size;
+    let segment = world.options.segment_bytes;
+    let path = format!("/store/commitlog/{:020}", at / segment * segment);
+    world.disk.flip(Path::new(&path), at % segment + 100, 3).unwrap();
+    for round in 0..3 {
+        if round == 1 {
+            // A clean stop and a clean start in between must not forget it.
+            world.stop();
+        }
+        world.disk = world.disk.kill();
+        world.store = None;
+        world.open();
+        let next = world.sent.iter().find(|sent| sent.end.0 > victim.end.0).unwrap().clone();
+        assert_eq!(world.store().damaged(), [at..next.end.0 - next.size]);
+        assert_eq!(world.opened.lines.iter().any(|line| line.contains("damage in the log")), round == 0);
+        let expected: Vec<_> = world
+            .sent
+            .iter()
+            .filter(|sent| (&sent.topic, sent.queue) == (&victim.topic, victim.queue))
+            .filter(|sent| sent.offset != victim.offset)
+            .map(|sent| (sent.offset, sent.body.clone()))
+            .collect();
+        let found = read_all(world.store(), &victim.topic, victim.queue, 0);
+        assert_eq!(found, expected, "all but the damaged one, each at its old offset");
+        assert_eq!(world.store().record(LogOffset(at)).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_loses_at_most_what_it_hit() {
+    let mut options = options(Flush::Sync);
+    options.checkpoint_bytes = u64::MAX;
+    options.checkpoint_interval = Millis(i64::MAX / 2);
+    let mut world = World::on(MemDisk::new(), options);
+    work(&mut world, 25);
+    let end = world.store().end().0;
+    let segment = world.options.segment_bytes;
+    for at in (0..end).step_by(37) {
+        let disk = world.disk.kill();
+        let path = format!("/store/commitlog/{:020}", at / segment * segment);
+        disk.flip(Path::new(&path), at % segment, (at % 8) as u32).unwrap();
+        let (store, opened) =
+            kerolox_store::Store::open(disk.handle(), world.options.clone(), world.now.wall).unwrap();
+        for sent in &world.sent {
+            let start = sent.end.0 - sent.size;
+            if (start..sent.end.0).contains(&at) {
+                continue;
+            }
+            // The filler before a border may be hit too; nothing behind it may be lost.
+            let found = read_all(&store, &sent.topic, sent.queue, sent.offset);
+            assert_eq!(found.first().map(|found| &found.1), Some(&sent.body), "{at}: {opened:?}");
+        }
+    }
+}
+
+#[test]
+fn a_misdirected_or_lost_write_is_not_believed() {
+    for harm in [Harm::Misdirected(4096), Harm::Lost] {
+        let mut world = World::new(Flush::Async);
+        world.append("T", 0, 500).unwrap();
+        world.store().commit().unwrap();
+        let path = String::from("commitlog");
+        world.disk.plan(Fault { call: Call::Write, path, nth: 1, times: 1, harm });
+        let bad = world.append("T", 0, 500).unwrap();
+        world.store().commit().unwrap();
+        for _ in 0..80 {
+            // Push it out of memory, so that the next read goes to the file.
+            world.append("T", 0, 2_000).unwrap();
+            world.store().commit().unwrap();
+        }
+        let store = world.store.as_ref().unwrap();
+        let slot = store.find_slot("T", QueueId(0)).unwrap();
+        let plan = store.plan(slot, bad.queue_offset, harness::LIMITS, &mut |_| true);
+        let mut bytes = Vec::new();
+        assert!(plan.slices.read_into(&mut bytes).is_err(), "{harm:?}");
+        assert!(bytes.is_empty());
+        assert_eq!(store.record(bad.at).unwrap(), None);
+    }
+}
