@@ -4,6 +4,7 @@
 //! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
 
 mod append;
+mod tune;
 mod work;
 
 use crate::{
