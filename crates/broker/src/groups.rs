@@ -197,3 +197,20 @@ impl Groups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_groups_is_bounded() {
+        let mut groups = Groups::default();
+        for n in 0..GROUPS_MAX {
+            let name = GroupName::new(&format!("g{n}")).expect("a group");
+            groups.put(Millis(1), name, GroupConfig::default());
+        }
+        assert!(groups.get_or_create(Millis(2), "g1", true).is_some(), "known ones are served");
+        assert!(groups.get_or_create(Millis(2), "one-more", true).is_none());
+        assert_eq!(groups.count(), GROUPS_MAX);
+    }
+}

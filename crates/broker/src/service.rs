@@ -511,7 +511,7 @@ impl Service for Broker {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stage == Stage::Closing && self.store.is_clean()
+        self.stage == Stage::Closing && self.store.is_clean() && self.registrar.is_gone()
     }
 }
 

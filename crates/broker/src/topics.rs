@@ -328,3 +328,34 @@ impl Topics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_topics_is_bounded() {
+        let mut topics = Topics::default();
+        let name = |n: usize| TopicName::new(&format!("T{n}")).expect("a topic");
+        for n in 0..TOPICS_MAX {
+            assert_eq!(topics.room(), Ok(()));
+            topics.put(Millis(1), TopicConfig::new(name(n), 1, 6));
+        }
+        assert_eq!(topics.room().map_err(|fail| fail.code), Err(code::SYSTEM_BUSY));
+        let wish = Wish { template: "T0", queues: 1, unit: false };
+        assert!(topics.get_or_create(Millis(2), "T1", wish).is_ok(), "known ones are served");
+        assert!(topics.get_or_create(Millis(2), "one-more", wish).is_err());
+    }
+
+    #[test]
+    fn the_systems_topics_are_known_by_name_prefix_and_configuration() {
+        let mut options = Options::local();
+        options.broker.set("brokerClusterName", "C").expect("a cluster");
+        options.broker.set("brokerName", "b").expect("a name");
+        let topics = Topics::builtin(&options);
+        for name in ["TBW102", "C", "b", "C_REPLY_TOPIC", "rmq_sys_anything", STATE_TOPIC, SCHEDULE_TOPIC] {
+            assert!(topics.is_system(name), "{name}");
+        }
+        assert!(!topics.is_system("T") && !topics.is_system("%RETRY%g"));
+    }
+}

@@ -17,6 +17,7 @@ mod tests;
 use crate::{
     call::Out,
     groups::Groups,
+    once::Once,
     options::Options,
     topics::{PERM_READ, PERM_WRITE, TopicConfig, Topics},
 };
@@ -43,8 +44,8 @@ use tracing::{error, info, warn};
 const RETRY_MIN: Millis = Millis(1_000);
 /// A registration larger than this is compressed whatever the key says: a frame holds 16 MiB.
 const PLAIN_BYTES_MAX: usize = 8 << 20;
-/// How often a rival is complained about.
-const RIVAL_PERIOD: Millis = Millis(60_000);
+/// How often something that stays wrong is complained about.
+const COMPLAIN_PERIOD: Millis = Millis(60_000);
 
 /// What is registered.
 #[derive(Debug, Clone, Copy)]
@@ -186,14 +187,27 @@ impl NameServer {
 }
 
 /// Speaks to the name servers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Registrar {
     servers: BTreeMap<String, NameServer>,
     opaque: i32,
     started: bool,
     stopping: bool,
     rival: Option<String>,
-    rival_due: Millis,
+    complaints: Once,
+}
+
+impl Default for Registrar {
+    fn default() -> Registrar {
+        Registrar {
+            servers: BTreeMap::new(),
+            opaque: 0,
+            started: false,
+            stopping: false,
+            rival: None,
+            complaints: Once::every(COMPLAIN_PERIOD),
+        }
+    }
 }
 
 impl Registrar {
@@ -284,7 +298,10 @@ impl Registrar {
             (Asked::Route, code::SUCCESS) => self.look_for_rivals(now, addr, frame.body, facts),
             // The topic is not known there yet, or the name server is busy: the next period asks again.
             (Asked::Route, _) => {}
-            (Asked::Registration, code::SUCCESS) => ns.accepted(now, addr),
+            (Asked::Registration, code::SUCCESS) => {
+                ns.accepted(now, addr);
+                self.hear(now, addr, header.remark.as_deref());
+            }
             (Asked::Version, code::SUCCESS) => {
                 if header.fields::<DataVersionReply>().is_ok_and(|reply| reply.changed) {
                     let whole = facts.body(facts.topics.all());
@@ -421,6 +438,15 @@ impl Registrar {
         header.write_frame(Codec::Json, body, frames);
     }
 
+    /// Our name servers accept a registration and still say what is wrong with it: a twin, topics left out.
+    fn hear(&mut self, now: Now, addr: &str, remark: Option<&str>) {
+        if let Some(remark) = remark.filter(|remark| !remark.is_empty())
+            && self.complaints.may(now.mono, addr)
+        {
+            warn!(name_server = addr, remark, "registered with a remark");
+        }
+    }
+
     /// The topic named like the broker is on every broker of that name and on no other, so its route says who
     /// registers under our name. Asked before a registration, which would cover the traces.
     fn ask_for_rivals(&mut self, now: Now, addr: &str, facts: Facts<'_>, frames: &mut Vec<u8>) {
@@ -438,8 +464,7 @@ impl Registrar {
         let known = group.and_then(|group| group.broker_addrs.get(&me.broker_id));
         self.rival = known.filter(|known| **known != me.broker_addr).cloned();
         let Some(rival) = &self.rival else { return };
-        if self.rival_due <= now.mono {
-            self.rival_due = now.mono + RIVAL_PERIOD;
+        if self.complaints.may(now.mono, rival) {
             error!(
                 name_server = addr,
                 broker_name = me.broker_name,

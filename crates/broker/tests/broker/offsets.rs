@@ -109,6 +109,10 @@ fn all_offsets_are_listed_and_copied() {
     assert_eq!(rig.ask(clone.with("offline", "false")).code(), code::SUCCESS);
     let copied = Ask::bare(1, QUERY).with("consumerGroup", "k").with("topic", "T").with("queueId", 1);
     assert_eq!(rig.ask(copied).number("offset"), 4);
+    let all = Ask::bare(1, 314).with("srcGroup", "h").with("destGroup", "l").with("topic", "");
+    rig.ask(all);
+    let copied = Ask::bare(1, QUERY).with("consumerGroup", "l").with("topic", "U").with("queueId", 0);
+    assert_eq!(rig.ask(copied).number("offset"), 9);
     let delays = rig.ask(Ask::bare(1, 45));
     assert!(text(&delays).starts_with(r#"{"offsetTable":{"1":"#), "{}", text(&delays));
 }

@@ -1,6 +1,9 @@
 //! Settings by request.
 
-use crate::rig::{Ask, Got, Rig, options};
+use crate::{
+    asks::send,
+    rig::{Ask, Got, Rig, options},
+};
 use kerolox_protocol::code;
 use kerolox_store::smallfile;
 use std::path::Path;
@@ -83,4 +86,20 @@ fn a_changed_permission_is_registered_at_once_under_a_new_version() {
     let again = rig.links.iter().find(|(_, got)| got.code() == 103).expect("registered");
     assert!(text(&again.1).contains(r#""dataVersion":{"counter":1,"#), "{}", text(&again.1));
     assert!(!text(&again.1).contains(r#""perm":6"#));
+}
+
+/// The store obeys live keys, too: here what a send waits for, and how large it may be.
+#[test]
+fn the_store_follows_live_keys() {
+    let mut rig = Rig::new();
+    rig.runs_jobs = false;
+    let opaque = rig.group(&[send(1, "T", "m")])[0];
+    assert!(rig.answer(1, opaque).is_some(), "asynchronous: written is enough");
+    rig.group(&[Ask::json(9, SET, "flushDiskType=SYNC_FLUSH\nmaxMessageSize=10\n")]);
+    let opaque = rig.group(&[send(1, "T", "n")])[0];
+    assert!(rig.answer(1, opaque).is_none());
+    rig.run_jobs();
+    assert_eq!(rig.answer(1, opaque).expect("flushed").code(), code::SUCCESS);
+    rig.runs_jobs = true;
+    assert_eq!(rig.ask(send(1, "T", "far too long")).code(), code::MESSAGE_ILLEGAL);
 }
