@@ -12,6 +12,8 @@ mod serve;
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
+    // Every connection and every log file is one; the usual limit of 1024 is soon reached.
+    kerolox_net::raise_open_files();
     let mut words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let called = Path::new(words.first().map_or("", String::as_str));

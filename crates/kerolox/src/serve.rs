@@ -98,6 +98,7 @@ fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
     let port = loaded.server.listen_port.0;
     let listeners = Listeners::bind(&[SocketAddr::new(bind, port)], &sockets(&loaded.server))?;
     let addr = listeners.addrs()[0];
+    log_addrs("name server", &listeners);
     let clock = System::new();
     let options = Options { name: "namesrv", limits: limits(&loaded.server), ..Options::default() };
     let service = Namesrv::open(clock.now(), loaded, Arc::new(RealFiles))?;
@@ -112,6 +113,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
         [Some(port), vip].into_iter().flatten().map(|port| SocketAddr::new(bind, port)).collect();
     let listeners = Listeners::bind(&addrs, &sockets(&loaded.server))?;
     let addr = listeners.addrs()[0];
+    log_addrs("broker", &listeners);
     // Port 0 lets the system choose: the port it chose is the one that clients are told.
     loaded.server.listen_port.0 = addr.port();
     let namesrv_addr = kerolox_config::Kind::print(&loaded.broker.namesrv_addr);
@@ -145,6 +147,12 @@ fn report(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+}
+
+/// The boot lines are the original's and name no port of a name server; with port 0 somebody must.
+fn log_addrs(name: &str, listeners: &Listeners) {
+    let addrs: Vec<String> = listeners.addrs().iter().map(ToString::to_string).collect();
+    info!("{name} listens on {}", addrs.join(", "));
 }
 
 fn sockets(config: &ServerConfig) -> SocketOptions {

@@ -1,0 +1,5 @@
+//! The binary as operators and clients meet it: processes, ports, files and frames.
+
+mod dev;
+mod harness;
+mod original;
