@@ -38,6 +38,8 @@ pub struct Cpu {
     pub busy: f64,
     /// This process.
     pub own: f64,
+    /// Threads of the kernel: writing pages back, and what interrupts leave to do.
+    pub kernel: f64,
     /// The server, user and system; if its process is known.
     pub server: Option<(f64, f64)>,
 }
@@ -46,7 +48,12 @@ impl Cpu {
     /// Reads the counters.
     pub fn read(server_pid: Option<u32>) -> Cpu {
         let own = process("self").map_or(0.0, |(user, system)| user + system);
-        Cpu { busy: busy(), own, server: server_pid.and_then(|pid| process(&pid.to_string())) }
+        Cpu {
+            busy: busy(),
+            own,
+            kernel: kernel_threads(),
+            server: server_pid.and_then(|pid| process(&pid.to_string())),
+        }
     }
 }
 
@@ -74,10 +81,27 @@ fn busy() -> f64 {
     all.saturating_sub(idle) as f64 / ticks_per_second()
 }
 
+/// Processor time of all threads of the kernel. They are told by their parent, which is `kthreadd` (2).
+fn kernel_threads() -> f64 {
+    let Ok(entries) = fs::read_dir("/proc") else { return 0.0 };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let of_kernel = |pid: &String| {
+        let (parent, user, system) = stat(pid)?;
+        (parent == 2).then_some(user + system)
+    };
+    pids.filter(|pid| pid.bytes().all(|b| b.is_ascii_digit())).filter_map(|pid| of_kernel(&pid)).sum()
+}
+
 fn process(pid: &str) -> Option<(f64, f64)> {
+    stat(pid).map(|(_, user, system)| (user, system))
+}
+
+/// Parent, user and system seconds of a process.
+fn stat(pid: &str) -> Option<(u32, f64, f64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after = stat.rsplit_once(')')?.1;
+    let parent = after.split_whitespace().nth(1)?.parse().ok()?;
     let mut fields = after.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<f64>().ok();
-    Some((next()? / ticks_per_second(), next()? / ticks_per_second()))
+    Some((parent, next()? / ticks_per_second(), next()? / ticks_per_second()))
 }

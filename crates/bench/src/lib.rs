@@ -93,6 +93,9 @@ struct SendArgs {
     /// Messages in a request; more than one makes client-side batches.
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// End after so many counted messages, if that is before the seconds are over.
+    #[arg(long)]
+    messages: Option<u64>,
     /// Run the same load against the echo server first, and print what share of that limit is reached.
     #[arg(long)]
     with_echo: bool,

@@ -32,12 +32,13 @@ struct Conn<S> {
     data: epoll::EventData,
 }
 
-/// Runs the scripts, one connection each; returns the time counted and the CPU before and after.
+/// Runs the scripts, one connection each, for the warm-up and the counted time, or until so many messages were
+/// counted; returns the time counted and the CPU before and after.
 pub fn run<S: Script>(
     addr: SocketAddr,
     scripts: Vec<S>,
     window: usize,
-    (warmup, counted): (Duration, Duration),
+    ((warmup, counted), most): ((Duration, Duration), Option<u64>),
     server_pid: Option<u32>,
     tally: &mut Tally,
 ) -> Result<(Duration, Cpu, Cpu)> {
@@ -61,7 +62,9 @@ pub fn run<S: Script>(
                 tally.reset();
                 counting = Some((Instant::now(), Cpu::read(server_pid)));
             }
-            Some((since, before)) if now - *since >= counted => {
+            Some((since, before))
+                if now - *since >= counted || most.is_some_and(|most| tally.messages >= most) =>
+            {
                 return Ok((now - *since, *before, Cpu::read(server_pid)));
             }
             _ => {}

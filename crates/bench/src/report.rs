@@ -25,7 +25,10 @@ pub struct Report {
     pub server_cpu_per_million: Option<(f64, f64)>,
     /// Cores the loader used.
     pub loader_cores: f64,
-    /// Cores that neither loader nor server used; meaningful when the server's process is known.
+    /// Cores that threads of the kernel used, mostly to write pages back: the load's own cost, but nobody's
+    /// process.
+    pub kernel_cores: f64,
+    /// Cores that neither loader, server nor kernel threads used; meaningful when the server's process is known.
     pub foreign_cores: Option<f64>,
     /// Server memory after the run in KiB: anonymous, file-backed.
     pub server_rss_kib: Option<(u64, u64)>,
@@ -96,6 +99,7 @@ impl Report {
         let per_million = |s: f64| if tally.messages == 0 { 0.0 } else { s * 1e6 / tally.messages as f64 };
         let server = after.server.zip(before.server).map(|(a, b)| (a.0 - b.0, a.1 - b.1));
         let own = after.own - before.own;
+        let kernel = (after.kernel - before.kernel).max(0.0);
         let us = |q: f64| tally.latency.value_at_quantile(q) as f64 / 1000.0;
         Report {
             load,
@@ -113,8 +117,10 @@ impl Report {
             refused: tally.refused.clone(),
             server_cpu_per_million: server.map(|(user, system)| (per_million(user), per_million(system))),
             loader_cores: own / seconds,
-            foreign_cores: server
-                .map(|(user, system)| ((after.busy - before.busy - own - user - system) / seconds).max(0.0)),
+            kernel_cores: kernel / seconds,
+            foreign_cores: server.map(|(user, system)| {
+                ((after.busy - before.busy - own - kernel - user - system) / seconds).max(0.0)
+            }),
             server_rss_kib: server_pid.and_then(crate::facts::rss_kib),
             echo_rate: None,
             machine: Machine::read(),

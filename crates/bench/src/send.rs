@@ -62,8 +62,14 @@ pub fn run(args: &SendArgs, addr: SocketAddr, server_pid: Option<u32>) -> Result
         answered: 0,
     });
     let mut tally = Tally::new()?;
-    let (took, before, after): (_, Cpu, Cpu) =
-        load::run(addr, scripts.collect(), args.window, common.times(), server_pid, &mut tally)?;
+    let (took, before, after): (_, Cpu, Cpu) = load::run(
+        addr,
+        scripts.collect(),
+        args.window,
+        (common.times(), args.messages),
+        server_pid,
+        &mut tally,
+    )?;
     let load = format!(
         "send c{} w{} {:?} {} B batch {} to {addr}",
         common.connections, args.window, common.header, args.size, args.batch

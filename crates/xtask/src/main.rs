@@ -2,6 +2,7 @@
 //!
 //! Owns the order of the checks and the closing count. Knows no product code: it runs cargo and reads text.
 
+mod compare;
 mod run;
 mod tidy;
 
@@ -14,6 +15,10 @@ cargo xtask verify [--quick]   everything CI checks; changes nothing. --quick le
 cargo xtask fix                format, apply clippy's suggestions, write the generated pages anew
 cargo xtask tidy               the repository's own rules alone
 cargo xtask size               build the release binary and print its size and what it links to
+cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against the original, which is looked for in
+                               ../shared/original; alone on the machine, or pairs are repeated and marked
+    --rows P1,P2,…  --pairs N (5)  --seconds S (5)  --retries N (3)  --port P (29000)  --dir DIR
+    --binary FILE (else a release build)  --ours-only  --no-record
 ";
 
 fn main() -> Result<()> {
@@ -25,6 +30,7 @@ fn main() -> Result<()> {
         ["fix"] => fix(),
         ["tidy"] => tidy::check(&root()).map(drop),
         ["size"] => size(),
+        ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
         _ => bail!("{USAGE}"),
     }
 }
