@@ -426,7 +426,9 @@ impl Service for Broker {
     fn on_link(&mut self, now: Now, addr: &str, event: LinkEvent<'_>, out: &mut Out) {
         self.now = now;
         let (registrar, facts) = self.facts();
-        registrar.on_link(now, addr, &event, facts, out);
+        if let Some((number, route)) = registrar.on_link(now, addr, &event, facts, out) {
+            self.on_route(number, route, out);
+        }
     }
 
     fn on_done(&mut self, now: Now, done: BrokerDone, out: &mut Out) {
@@ -452,6 +454,7 @@ impl Service for Broker {
         let changes = self.clients.expire(now.mono);
         self.apply(changes, out);
         self.relays_expire(now, out);
+        self.assignments_expire(now, out);
         self.stats.tick(now.mono, now.wall);
         let (registrar, facts) = self.facts();
         registrar.tick(now, facts, out);
@@ -479,6 +482,7 @@ impl Service for Broker {
             self.clients.next_timer(),
             self.registrar.next_timer(),
             self.desk.relays.next_timer(),
+            self.desk.assigning.next_timer(),
             self.stats.next_timer(),
             self.hold.next_deadline(),
             self.parked.next_deadline(),

@@ -24,7 +24,14 @@ pub mod reset;
 pub mod runtime;
 pub mod topics;
 
-use crate::{Broker, call::Fail, call::Handler, clients, locks, offsets, once::Once};
+use crate::{
+    Broker,
+    call::Fail,
+    call::Handler,
+    clients::{self, assign::Assigning},
+    locks, offsets,
+    once::Once,
+};
 use kerolox_net::Now;
 use kerolox_protocol::{Millis, QueueId, QueueOffset, body::DataVersion};
 use kerolox_store::{Bounds, QueueSlot, disk::Disk};
@@ -54,6 +61,8 @@ const COMPLAIN_PERIOD: Millis = Millis(10 * 60_000);
 pub(crate) struct Desk {
     /// Requests passed on to clients.
     pub relays: relay::Relays,
+    /// Requests that wait for a route.
+    pub assigning: Assigning,
     /// What was reported lately.
     pub complaints: Once,
     /// When the broker was opened.
@@ -69,6 +78,7 @@ impl Desk {
     pub(crate) fn new(disk: Arc<dyn Disk>, booted: Now) -> Desk {
         Desk {
             relays: relay::Relays::default(),
+            assigning: Assigning::default(),
             complaints: Once::every(COMPLAIN_PERIOD),
             booted,
             config_version: DataVersion { counter: 0, state_version: 0, timestamp: booted.wall.0 },

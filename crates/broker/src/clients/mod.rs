@@ -10,7 +10,7 @@
 //! ```
 //! **Invariant:** the three always agree, and a group without members does not exist.
 
-pub mod assign;
+pub(crate) mod assign;
 pub mod serve;
 #[cfg(test)]
 mod tests;

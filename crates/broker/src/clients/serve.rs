@@ -2,7 +2,7 @@
 //!
 //! Turns bodies into checked entries of the registry; the rules are the registry's.
 
-use super::{CLIENT_ID_BYTES_MAX, ConsumerBeat, Member, SUBSCRIPTIONS_MAX, Subscription, assign};
+use super::{CLIENT_ID_BYTES_MAX, ConsumerBeat, Member, SUBSCRIPTIONS_MAX, Subscription};
 use crate::{
     Broker,
     call::{Call, Fail, Handle, Out, Reply, handlers},
@@ -216,10 +216,12 @@ impl Handle<CheckClientConfig> for Broker {
 }
 
 impl Handle<QueryAssignment> for Broker {
-    fn handle(&mut self, call: &Call<'_>, (): (), _out: &mut Out) -> Result<Reply<()>, Fail> {
+    fn handle(&mut self, call: &Call<'_>, (): (), out: &mut Out) -> Result<Reply<()>, Fail> {
         let asked = body::decode(call.body)?;
-        let share = assign::answer(self, &asked)?;
-        Ok(Reply::with_body((), body::encode(&share)))
+        match self.assign(call, asked, out)? {
+            Some(share) => Ok(Reply::with_body((), body::encode(&share))),
+            None => Ok(Reply::Later),
+        }
     }
 }
 

@@ -101,7 +101,10 @@ impl Facts<'_> {
 enum Asked {
     Registration,
     Version,
+    /// Of the topic named like the broker, to see rivals.
     Route,
+    /// Of a topic, for somebody who waits for it.
+    RouteFor,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -280,24 +283,58 @@ impl Registrar {
         }
     }
 
-    /// Something came over the link to a name server.
-    pub fn on_link(&mut self, now: Now, addr: &str, event: &LinkEvent<'_>, facts: Facts<'_>, out: &mut Out) {
+    /// Asks a name server that has our registration for a topic's route. The number under which it was asked;
+    /// [`Registrar::on_link`] returns it with the answer. `None` if there is no such name server.
+    pub fn ask_route(&mut self, now: Now, topic: &str, facts: Facts<'_>, out: &mut Out) -> Option<i32> {
+        let addr = self.servers.iter().find(|(_, ns)| ns.is_registered())?.0.clone();
+        let request = RouteRequest { topic: topic.to_owned(), accept_standard_json_only: Some(true) };
+        let mut frames = Vec::new();
+        self.ask::<GetRouteInfoByTopic>(now, &addr, Asked::RouteFor, &request, b"", facts, &mut frames);
+        out.send_link(&addr, frames);
+        Some(self.opaque)
+    }
+
+    /// Something came over the link to a name server. Returns the answer to [`Registrar::ask_route`].
+    pub fn on_link(
+        &mut self,
+        now: Now,
+        addr: &str,
+        event: &LinkEvent<'_>,
+        facts: Facts<'_>,
+        out: &mut Out,
+    ) -> Option<(i32, Option<TopicRouteData>)> {
+        let ns = self.servers.get_mut(addr)?;
+        let (header, body) = match read(event) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return None,
+            Err(why) => {
+                ns.failed(now, addr, &why, period(facts));
+                return None;
+            }
+        };
+        let waiting = ns.waiting.remove(&header.opaque)?;
+        if waiting.asked == Asked::RouteFor {
+            let route = (header.code == code::SUCCESS).then(|| body::decode(body).ok()).flatten();
+            return Some((header.opaque, route));
+        }
+        self.on_answer(now, addr, waiting.asked, (&header, body), facts, out);
+        None
+    }
+
+    fn on_answer(
+        &mut self,
+        now: Now,
+        addr: &str,
+        asked: Asked,
+        (header, body): (&Header, &[u8]),
+        facts: Facts<'_>,
+        out: &mut Out,
+    ) {
         let Some(ns) = self.servers.get_mut(addr) else { return };
-        let frame = match event {
-            LinkEvent::Frame(frame) => frame,
-            LinkEvent::Down(why) => return ns.failed(now, addr, why, period(facts)),
-        };
-        let header = match Header::decode(frame.codec, frame.header) {
-            Ok(header) if header.is_response() => header,
-            // Name servers ask brokers nothing.
-            Ok(_) => return,
-            Err(why) => return ns.failed(now, addr, &why.to_string(), period(facts)),
-        };
-        let Some(waiting) = ns.waiting.remove(&header.opaque) else { return };
-        match (waiting.asked, header.code) {
-            (Asked::Route, code::SUCCESS) => self.look_for_rivals(now, addr, frame.body, facts),
+        match (asked, header.code) {
+            (Asked::Route, code::SUCCESS) => self.look_for_rivals(now, addr, body, facts),
             // The topic is not known there yet, or the name server is busy: the next period asks again.
-            (Asked::Route, _) => {}
+            (Asked::Route | Asked::RouteFor, _) => {}
             (Asked::Registration, code::SUCCESS) => {
                 ns.accepted(now, addr);
                 self.hear(now, addr, header.remark.as_deref());
@@ -475,6 +512,18 @@ impl Registrar {
                  messages of both are missed; give each its own brokerName, or brokerId if it is a slave"
             );
         }
+    }
+}
+
+/// An answer of a name server, `None` for a request, which name servers have none for brokers, or why the link
+/// is of no use.
+fn read<'a>(event: &LinkEvent<'a>) -> Result<Option<(Header, &'a [u8])>, String> {
+    match event {
+        LinkEvent::Down(why) => Err((*why).to_owned()),
+        LinkEvent::Frame(frame) => match Header::decode(frame.codec, frame.header) {
+            Ok(header) => Ok(header.is_response().then_some((header, frame.body))),
+            Err(why) => Err(why.to_string()),
+        },
     }
 }
 

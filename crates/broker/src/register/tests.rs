@@ -72,7 +72,10 @@ impl Bench {
     }
 
     fn event(&mut self, addr: &str, event: LinkEvent<'_>) -> Vec<Sent> {
-        self.with(|registrar, now, facts, out| registrar.on_link(now, addr, &event, facts, out))
+        self.with(|registrar, now, facts, out| {
+            let route = registrar.on_link(now, addr, &event, facts, out);
+            assert_eq!(route, None, "nobody asked for a route");
+        })
     }
 
     fn accept_all(&mut self, requests: &[Sent]) {

@@ -2,6 +2,7 @@
 
 mod asks;
 mod figures;
+mod hostile;
 mod members;
 mod offsets;
 mod produce;

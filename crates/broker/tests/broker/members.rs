@@ -218,27 +218,61 @@ fn a_client_hears_before_it_starts_whether_its_filter_can_be_served() {
     }
 }
 
+fn assign(model: &str, topic: &str) -> Ask {
+    let body = format!(
+        r#"{{"clientId":"b","consumerGroup":"g","messageModel":"{model}","strategyName":"AVG","topic":"{topic}"}}"#
+    );
+    Ask::json(2, ASSIGN, &body)
+}
+
+fn shares(got: &Got) -> usize {
+    text(got).matches(r#""mode":"PULL""#).count()
+}
+
 #[test]
-fn queues_are_shared_out_where_this_broker_is_all_there_is() {
-    let ask = |model: &str| {
-        let body = format!(
-            r#"{{"clientId":"b","consumerGroup":"g","messageModel":"{model}","strategyName":"AVG","topic":"BenchmarkTest"}}"#
-        );
-        Ask::json(2, ASSIGN, &body)
-    };
-    let queues = |got: &Got| text(got).matches(r#""mode":"PULL""#).count();
+fn queues_are_shared_out_by_a_broker_on_request() {
     let mut rig = Rig::new();
     rig.group(&[beat(1, "a", "g", "T", "*"), beat(2, "b", "g", "T", "*"), beat(3, "c", "g", "T", "*")]);
-    let share = rig.ask(ask("CLUSTERING"));
-    assert_eq!(queues(&share), 341);
+    let share = rig.ask(assign("CLUSTERING", "BenchmarkTest"));
+    assert_eq!(shares(&share), 341);
     let first = format!(
         r#"{{"messageQueueAssignments":[{{"messageQueue":{{"brokerName":"{}","queueId":342,"topic":"BenchmarkTest"}},"mode":"PULL"}},"#,
         rig.options.broker.broker_name
     );
     assert!(text(&share).starts_with(&first), "{}", &text(&share)[..200]);
-    assert_eq!(queues(&rig.ask(ask("BROADCASTING"))), 1_024);
+    assert_eq!(shares(&rig.ask(assign("BROADCASTING", "BenchmarkTest"))), 1_024);
+    assert_eq!(shares(&rig.ask(assign("CLUSTERING", "nowhere"))), 0);
+}
+
+#[test]
+fn the_queues_of_all_brokers_are_shared_out() {
+    const NS: &str = "10.0.0.9:9876";
     let mut several = options();
-    several.broker.set("namesrvAddr", "10.0.0.9:9876").unwrap();
+    several.broker.set("namesrvAddr", NS).unwrap();
     let mut rig = Rig::with(several);
-    assert_eq!(rig.ask(ask("CLUSTERING")).code(), code::REQUEST_CODE_NOT_SUPPORTED);
+    let early = rig.ask(assign("CLUSTERING", "T"));
+    assert_eq!(early.code(), code::SYSTEM_ERROR, "not registered yet, so no route can be asked for");
+    let first = rig.links.remove(0).1.header.opaque;
+    rig.link(NS, first, code::SUCCESS, b"");
+    rig.group(&[beat(1, "a", "g", "T", "*"), beat(2, "b", "g", "T", "*")]);
+    rig.links.clear();
+    let opaque = rig.group(&[assign("CLUSTERING", "T")])[0];
+    let (_, asked) = rig.links.pop().expect("the route is asked for");
+    assert_eq!((asked.code(), asked.field("topic")), (105, "T"));
+    assert!(rig.answer(2, opaque).is_none());
+    let route = r#"{"brokerDatas":[],"filterServerTable":{},"queueDatas":[{"brokerName":"y","perm":6,"readQueueNums":2,"topicSysFlag":0,"writeQueueNums":2},{"brokerName":"x","perm":4,"readQueueNums":1,"topicSysFlag":0,"writeQueueNums":1}]}"#;
+    rig.link(NS, asked.header.opaque, code::SUCCESS, route.as_bytes());
+    let share = rig.answer(2, opaque).expect("answered");
+    assert_eq!(
+        text(&share),
+        r#"{"messageQueueAssignments":[{"messageQueue":{"brokerName":"y","queueId":1,"topic":"T"},"mode":"PULL"}]}"#,
+        "of x/0, y/0 | y/1 the second member gets the last"
+    );
+    let opaque = rig.group(&[assign("CLUSTERING", "T")])[0];
+    rig.advance(2_500);
+    assert_eq!(rig.answer(2, opaque).expect("answered").code(), code::SYSTEM_ERROR);
+    let opaque = rig.group(&[assign("CLUSTERING", "T")])[0];
+    let number = rig.links.pop().unwrap().1.header.opaque;
+    rig.link(NS, number, code::TOPIC_NOT_EXIST, b"");
+    assert_eq!(rig.answer(2, opaque).expect("answered").code(), code::SYSTEM_ERROR);
 }

@@ -305,9 +305,9 @@ impl Rig {
     }
 
     /// A name server answers.
-    pub fn link(&mut self, from: &str, opaque: i32, code: i32) {
+    pub fn link(&mut self, from: &str, opaque: i32, code: i32, body: &[u8]) {
         let mut bytes = Vec::new();
-        Header::answer(code, opaque).write_frame(Codec::Json, b"", &mut bytes);
+        Header::answer(code, opaque).write_frame(Codec::Json, body, &mut bytes);
         let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
         self.broker.on_link(self.now, from, LinkEvent::Frame(frame), &mut self.out);
         self.settle();

@@ -80,7 +80,7 @@ fn a_changed_permission_is_registered_at_once_under_a_new_version() {
     told.broker.set("namesrvAddr", "10.0.0.9:9876").unwrap();
     let mut rig = Rig::with(told);
     let (_, first) = rig.links.remove(0);
-    rig.link("10.0.0.9:9876", first.header.opaque, code::SUCCESS);
+    rig.link("10.0.0.9:9876", first.header.opaque, code::SUCCESS, b"");
     rig.ask(Ask::json(9, SET, "brokerPermission=4"));
     rig.advance(0);
     let again = rig.links.iter().find(|(_, got)| got.code() == 103).expect("registered");

@@ -127,7 +127,7 @@ fn a_changed_topic_is_told_to_the_name_servers_at_once() {
     let mut rig = Rig::with(told);
     let (addr, first) = rig.links.remove(0);
     assert_eq!((&*addr, first.code()), ("10.0.0.9:9876", 103));
-    rig.link("10.0.0.9:9876", first.header.opaque, code::SUCCESS);
+    rig.link("10.0.0.9:9876", first.header.opaque, code::SUCCESS, b"");
     rig.ask(set_topic("T", 4, 4, 6));
     let (_, second) = rig.links.remove(0);
     assert_eq!(second.code(), 103);
