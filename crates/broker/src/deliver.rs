@@ -3,7 +3,7 @@
 //! [`crate::delay`] says which queue has something due; here it is read, copied to its real topic, and the
 //! progress noted, all in one group of the log: a crash leaves both or, at worst, repeats that group.
 
-use crate::{Broker, props::Known};
+use crate::{Broker, props::Known, transaction::HALF_TOPIC};
 use kerolox_net::Now;
 use kerolox_protocol::{
     Millis, QueueId, QueueOffset, TopicName,
@@ -16,8 +16,6 @@ use tracing::warn;
 const GROUP_MAX: usize = 1_024;
 /// After a refusal of the store, when a level tries again.
 const AGAIN_MS: Millis = Millis(100);
-/// Half messages are never delivered by a delay level.
-const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 
 impl Broker {
     /// Delivers what is due. Returns whether more is.
@@ -98,6 +96,7 @@ impl Broker {
             return Ok(());
         };
         let known = Known::read(record.properties);
+        // The original puts delayed halves aside so; they are never delivered.
         let topic = known.real_topic.filter(|topic| *topic != HALF_TOPIC);
         let (Some(Ok(topic)), Some(queue)) = (topic.map(TopicName::new), known.real_queue) else {
             warn!(at = entry.at.0, "a delayed message names no topic to go to; it is passed over");

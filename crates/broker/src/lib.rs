@@ -13,6 +13,7 @@
 //! | [`pull`], [`hold`] | pulling, and pulls that wait for messages |
 //! | [`parked`] | answers that wait for the log |
 //! | [`sendback`], [`delay`] | retry, dead letters, delay levels |
+//! | [`transaction`] | halves and what becomes of them |
 //! | [`query`] | looking up messages by key and by place |
 //! | [`state`], [`export`] | what survives in the log, and its copy in the original's files |
 //! | [`topics`], [`groups`], [`offsets`] | tables that survive |
@@ -49,6 +50,7 @@ mod pull;
 mod query;
 mod random;
 mod sendback;
+mod transaction;
 
 pub use open::StartError;
 pub use options::Options;

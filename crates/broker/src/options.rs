@@ -42,6 +42,8 @@ pub struct Limits {
     pub held_pulls: usize,
     /// Answers waiting for the log.
     pub parked_answers: usize,
+    /// Bytes that synchronous sends may be ahead of the disk.
+    pub unflushed_bytes: u64,
     /// Messages of one pull answer, whatever the keys say.
     pub pull_count: u32,
     /// Bytes of one pull answer, whatever the keys say; a frame holds 16 MiB.
@@ -57,6 +59,7 @@ impl Default for Limits {
         Limits {
             held_pulls: 200_000,
             parked_answers: 200_000,
+            unflushed_bytes: 512 << 20,
             pull_count: 10_000,
             pull_bytes: 8 << 20,
             hold_ms: 10 * 60 * 1_000,

@@ -86,9 +86,9 @@ impl Handle<SendBatchMessage> for Broker {
 }
 
 /// Where a message goes.
-struct Target {
-    topic: TopicName,
-    queue: QueueId,
+pub(crate) struct Target {
+    pub topic: TopicName,
+    pub queue: QueueId,
     multi_tags: bool,
     /// Dead letters are not delayed again.
     dead: bool,
@@ -105,7 +105,11 @@ impl Broker {
     ) -> Result<(), Fail> {
         self.may_send(from, send)?;
         let target = self.target(from, send, out)?;
-        if self.parked.len() >= self.options.limits.parked_answers {
+        let limits = &self.options.limits;
+        let unflushed = self.store.end().0.saturating_sub(self.store.flushed().0);
+        if self.parked.len() >= limits.parked_answers
+            || self.options.sync_flush() && unflushed > limits.unflushed_bytes
+        {
             return Err(Fail::busy(
                 "[OVERLOAD]system busy, start flow control for a while: too many sends wait for the disk",
             ));
@@ -113,7 +117,7 @@ impl Broker {
         if send.batch == Some(true) {
             self.send_batch(from, send, &target, body)
         } else {
-            self.send_one(from, send, &target, body)
+            self.send_one(from, send, &target, body, out)
         }
     }
 
@@ -209,10 +213,17 @@ impl Broker {
         Ok(Target { topic: name, queue: QueueId(0), multi_tags: false, dead: true })
     }
 
-    fn send_one(&mut self, from: &Origin, send: &Send<'_>, target: &Target, body: &[u8]) -> Result<(), Fail> {
+    fn send_one(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        target: &Target,
+        body: &[u8],
+        out: &mut Out,
+    ) -> Result<(), Fail> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        let result = self.append_one(from, send, target, body, &mut scratch);
+        let result = self.append_one(from, send, target, body, &mut scratch, out);
         self.scratch = scratch;
         if result.is_err() {
             self.stats.on_put_failed();
@@ -230,16 +241,15 @@ impl Broker {
         target: &Target,
         body: &[u8],
         properties: &mut Vec<u8>,
+        out: &mut Out,
     ) -> Result<(Waiting, u64), Fail> {
         let known = props::copy(send.properties.unwrap_or("").as_bytes(), DROPPED, properties);
         props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
-        if known.transaction {
-            return Err(Fail::new(
-                code::NO_PERMISSION,
-                "transaction messages are not served by this broker yet; send to a 4.9 broker of the cluster",
-            ));
-        }
         let mut draft = self.draft(from, send, target, body);
+        if known.transaction {
+            let text = send.properties.unwrap_or("").as_bytes();
+            return self.append_half(from, text, target, &draft, properties, out);
+        }
         let aside = if target.dead { None } else { self.delay_queue(known.delay_level, draft.sys_flag) };
         if let Some((level, queue)) = aside {
             properties.clear();
@@ -383,7 +393,13 @@ pub(crate) fn dispatch<'a>(known: &Known<'a>) -> Dispatch<'a> {
     }
 }
 
-fn sent(from: &Origin, known: &Known<'_>, target: &Target, at: kerolox_store::Appended) -> Waiting {
+/// The answer to a stored message, to be parked.
+pub(crate) fn sent(
+    from: &Origin,
+    known: &Known<'_>,
+    target: &Target,
+    at: kerolox_store::Appended,
+) -> Waiting {
     Waiting {
         end: at.end,
         flush: known.wait,

@@ -16,6 +16,8 @@ pub(crate) struct Known<'a> {
     pub wait: bool,
     /// `TRAN_MSG`.
     pub transaction: bool,
+    /// `PGROUP`.
+    pub producer_group: Option<&'a str>,
     pub real_topic: Option<&'a str>,
     pub real_queue: Option<u32>,
     pub retry_topic: Option<&'a str>,
@@ -31,6 +33,7 @@ impl Default for Known<'_> {
             delay_level: 0,
             wait: true,
             transaction: false,
+            producer_group: None,
             real_topic: None,
             real_queue: None,
             retry_topic: None,
@@ -57,6 +60,7 @@ impl<'a> Known<'a> {
             "DELAY" => self.delay_level = value.parse().unwrap_or(0),
             "WAIT" => self.wait = !value.eq_ignore_ascii_case("false"),
             "TRAN_MSG" => self.transaction = value.eq_ignore_ascii_case("true"),
+            "PGROUP" => self.producer_group = Some(value),
             "REAL_TOPIC" => self.real_topic = Some(value),
             "REAL_QID" => self.real_queue = value.parse().ok(),
             "RETRY_TOPIC" => self.retry_topic = Some(value),

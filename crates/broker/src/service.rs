@@ -31,6 +31,7 @@ use crate::{
     state::State,
     stats::Stats,
     topics::{SCHEDULE_TOPIC, Topics},
+    transaction,
 };
 use kerolox_net::{ConnId, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
@@ -209,10 +210,6 @@ impl Broker {
     /// Serves a send or a pull without building its header. Says whether it did; whatever is unusual takes the
     /// general path, which says what is wrong.
     fn serve_hot(&mut self, now: Now, peer: &Peer, frame: &Frame<'_>, out: &mut Out) -> bool {
-        match scan::peek(frame.codec, frame.header) {
-            Ok(seen) if is_hot(seen.code) && seen.flag & FLAG_RESPONSE == 0 => {}
-            _ => return false,
-        }
         if self.stage != Stage::Running {
             return false;
         }
@@ -230,7 +227,11 @@ impl Broker {
         fields: &mut scan::Scratch,
         out: &mut Out,
     ) -> bool {
+        // Looking for the code first would cost nearly as much as the whole pass.
         let Ok(scanned) = scan::scan(frame.codec, frame.header, fields) else { return false };
+        if !is_hot(scanned.code()) || scanned.flag() & FLAG_RESPONSE != 0 {
+            return false;
+        }
         let Ok(hot) = scanned.hot() else { return false };
         let (opaque, oneway) = (scanned.opaque(), scanned.is_oneway());
         let to = Ticket { conn: peer.conn, codec: frame.codec, opaque, oneway };
@@ -533,7 +534,7 @@ fn is_hot(code: i32) -> bool {
 
 /// All handlers by code. A handler without a row in the table of RPCs cannot be written: its type is the row.
 pub(crate) fn handlers() -> BTreeMap<i32, (Need, Handler)> {
-    let own = [produce::HANDLERS, pull::HANDLERS, query::HANDLERS, sendback::HANDLERS];
+    let own = [produce::HANDLERS, pull::HANDLERS, query::HANDLERS, sendback::HANDLERS, transaction::HANDLERS];
     let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
     all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?.need, *handler)))).collect()
 }

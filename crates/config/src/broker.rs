@@ -72,7 +72,7 @@ config! {
         /// Pause between two saves of an offset history.
         "flushConsumerOffsetHistoryInterval" Restart flush_consumer_offset_history_interval: Millis = Millis(60_000), meaningless(UNUSED);
         /// Refuse prepared messages of transactions.
-        "rejectTransactionMessage" Live reject_transaction_message: bool = false, later(TRANSACTIONS), important;
+        "rejectTransactionMessage" Live reject_transaction_message: bool = false, obeyed, important;
         /// Ask an HTTP server for the list of name servers when `namesrvAddr` is not set.
         "fetchNamesrvAddrByAddressServer" Restart fetch_namesrv_addr_by_address_server: bool = false, later("name server discovery over HTTP; name them in `namesrvAddr`"), important;
         /// Sends that may wait for a thread.

@@ -14,3 +14,4 @@ mod service;
 mod settings;
 mod state;
 mod tables;
+mod transaction;

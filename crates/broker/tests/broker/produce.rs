@@ -204,7 +204,6 @@ fn refusals_of_a_send_come_in_the_originals_order_and_words() {
     check("rmq_sys_KEROLOX_STATE", &same, b"x", 16, "is forbidden");
     check("T", &|h| h.queue_id = 4, b"x", 1, "request queueId[4] is illegal");
     check("T", &same, &vec![0; (4 << 20) + 1], 13, "the message is illegal");
-    check("T", &|h| h.properties = Some("TRAN_MSG\u{1}true".into()), b"x", 16, "transaction");
     check("%RETRY%nobody", &same, b"x", 26, "subscription group not exist, nobody");
 }
 
@@ -230,6 +229,20 @@ fn unknown_and_malformed_requests_are_answered() {
     let odd = rig.ask(send(1, "T", "x").with("e", "many"));
     assert!(odd.code() == 1 && odd.remark().contains("'e' is 'many'"), "{}", odd.remark());
     assert!(rig.closed.is_empty());
+}
+
+#[test]
+fn too_many_bytes_ahead_of_the_disk_make_the_broker_busy() {
+    let mut rig = sync_rig();
+    rig.broker.options.limits.unflushed_bytes = 10_000;
+    let big = "x".repeat(12_000);
+    let opaques = rig.group(&[send(1, "T", &big), send(1, "T", "more")]);
+    assert_eq!(rig.answer(1, opaques[1]).unwrap().code(), code::SYSTEM_BUSY);
+    rig.run_jobs();
+    assert_eq!(rig.answer(1, opaques[0]).unwrap().code(), 0);
+    let opaque = rig.group(&[send(1, "T", "again")])[0];
+    rig.run_jobs();
+    assert_eq!(rig.answer(1, opaque).unwrap().code(), 0);
 }
 
 #[test]

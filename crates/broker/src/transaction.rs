@@ -1,0 +1,180 @@
+//! Transaction messages: halves that nobody sees, and what becomes of them.
+//!
+//! ```text
+//!   send (TRAN_MSG) ──► half topic ──END_TRANSACTION commit──► the real topic ─┐ one group
+//!                          │                                    op message   ◄─┘
+//!                          └─────────END_TRANSACTION rollback──► op message
+//! ```
+//! Topics and records are the original's, so a 4.9 broker can go on with them. Asking producers about halves
+//! that nobody ended (code 39) is not here yet: such halves stay in their topic.
+
+use crate::{
+    Broker,
+    call::{Call, Fail, Handle, Out, Reply, handlers},
+    produce::{Origin, Target, refused, sent},
+    props::{self, Known},
+    topics::SCHEDULE_TOPIC,
+};
+use kerolox_net::Now;
+use kerolox_protocol::{
+    LogOffset, QueueId, TopicName,
+    record::{self, Draft, Entry, Record, SYS_TRANSACTION_MASK},
+    rpc::transaction::{EndTransaction, EndTransactionRequest},
+};
+use kerolox_store::{Appended, Dispatch};
+
+handlers![EndTransaction];
+
+/// Where halves wait, queue 0.
+pub(crate) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Where it is said which halves were ended, queue 0.
+const OP_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+/// Tag of an op message.
+const OP_TAG: &str = "d";
+/// sysFlag and request value of a commit.
+const COMMIT: i32 = 8;
+/// Request value of a rollback.
+const ROLLBACK: i32 = 12;
+const QUEUE: QueueId = QueueId(0);
+/// Properties of a half that its sender does not choose.
+const DROPPED: &[&str] = &["WAIT", "CLUSTER", "REAL_TOPIC", "REAL_QID"];
+
+impl Broker {
+    /// Stores a half in place of the message `draft`. A delay counts from the commit.
+    pub(crate) fn append_half(
+        &mut self,
+        from: &Origin,
+        text: &[u8],
+        target: &Target,
+        draft: &Draft<'_>,
+        properties: &mut Vec<u8>,
+        out: &mut Out,
+    ) -> Result<(crate::parked::Waiting, u64), Fail> {
+        if self.options.broker.reject_transaction_message {
+            let ip = self.options.store_host.ip();
+            return Err(Fail::new(
+                kerolox_protocol::code::NO_PERMISSION,
+                format!(
+                    "the broker[{ip}] sending transaction message is forbidden (key rejectTransactionMessage)"
+                ),
+            ));
+        }
+        properties.clear();
+        let known = props::copy(text, DROPPED, properties);
+        props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
+        props::push(properties, "REAL_TOPIC", &target.topic);
+        props::push(properties, "REAL_QID", &target.queue.to_string());
+        let topic = self.own_topic(from.now, HALF_TOPIC, out)?;
+        let draft = Draft { topic: &topic, queue_id: QUEUE, properties, ..*draft };
+        let slot = self.slot(&topic, QUEUE);
+        let dispatch = crate::produce::dispatch(&known);
+        let appended = self.store.append(from.now.wall, &draft, slot, &dispatch).map_err(refused)?;
+        Ok((sent(from, &known, target, appended), u64::from(appended.size)))
+    }
+
+    /// One of the two topics of transactions, made on first use.
+    fn own_topic(&mut self, now: Now, name: &str, out: &mut Out) -> Result<TopicName, Fail> {
+        let name = TopicName::new(name).map_err(|why| Fail::error(why.to_string()))?;
+        self.topics.ensure(now.wall, &name, 1, 0);
+        self.note_tables(now, out);
+        Ok(name)
+    }
+
+    fn commit_half(&mut self, now: Now, half: &Record<'_>, known: &Known<'_>) -> Result<(), Fail> {
+        let real = known.real_topic.map(TopicName::new);
+        let (Some(Ok(topic)), Some(queue)) = (real, known.real_queue) else {
+            return Err(Fail::error("the half message names no topic to go to"));
+        };
+        let queue = QueueId(queue);
+        let sys_flag = half.sys_flag & !SYS_TRANSACTION_MASK | COMMIT;
+        let aside = self.delay_queue(known.delay_level, sys_flag);
+        let (to_topic, to_queue) = match aside {
+            Some((_, queue)) => (SCHEDULE_TOPIC, queue),
+            None => (topic.as_str(), queue),
+        };
+        let draft = Draft {
+            topic: to_topic,
+            queue_id: to_queue,
+            flag: half.flag,
+            sys_flag,
+            born_ms: half.born_ms,
+            born_host: half.born_host,
+            store_host: self.options.store_host,
+            reconsume_times: half.reconsume_times,
+            prepared_offset: half.physical_offset,
+            body: half.body,
+            properties: half.properties,
+        };
+        let slot = match aside {
+            Some((_, queue)) => self.schedule_slot(queue),
+            None => self.slot(&topic, queue),
+        };
+        let dispatch = Dispatch::of(to_topic, sys_flag, half.properties);
+        let appended = self.store.append(now.wall, &draft, slot, &dispatch).map_err(refused)?;
+        self.stats.on_put(&topic, 1, u64::from(appended.size));
+        Ok(())
+    }
+
+    /// Notes that a half was ended, so that nobody is asked about it.
+    fn append_op(&mut self, now: Now, half: &Record<'_>, out: &mut Out) -> Result<Appended, Fail> {
+        let topic = self.own_topic(now, OP_TOPIC, out)?;
+        let body = half.queue_offset.to_string();
+        let mut properties = Vec::new();
+        props::push(&mut properties, "TAGS", OP_TAG);
+        let draft = Draft {
+            topic: &topic,
+            queue_id: QUEUE,
+            flag: 0,
+            sys_flag: 0,
+            born_ms: now.wall,
+            born_host: self.options.store_host,
+            store_host: self.options.store_host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: body.as_bytes(),
+            properties: &properties,
+        };
+        let slot = self.slot(&topic, QUEUE);
+        let dispatch = Dispatch::of(OP_TOPIC, 0, &properties);
+        self.store.append(now.wall, &draft, slot, &dispatch).map_err(refused)
+    }
+}
+
+impl Handle<EndTransaction> for Broker {
+    fn handle(
+        &mut self,
+        call: &Call<'_>,
+        request: EndTransactionRequest,
+        out: &mut Out,
+    ) -> Result<Reply<()>, Fail> {
+        let commit = match request.commit_or_rollback {
+            COMMIT => true,
+            ROLLBACK => false,
+            // Not decided yet; clients expect no answer to this.
+            _ => return Ok(Reply::Later),
+        };
+        let missing = || Fail::error("find prepared transaction message failed");
+        let at = LogOffset::try_from(request.commit_log_offset).map_err(|_| missing())?;
+        let bytes = match self.store.record(at) {
+            Ok(bytes) => bytes.ok_or_else(missing)?,
+            Err(why) => return Err(Fail::error(format!("the half message cannot be read: {why}"))),
+        };
+        let Ok(Entry::Message(half)) = record::parse(&bytes) else { return Err(missing()) };
+        // Any offset may be named; only halves may be ended, and only by their own group.
+        if half.topic != HALF_TOPIC {
+            return Err(missing());
+        }
+        let known = Known::read(half.properties);
+        if known.producer_group != Some(&*request.producer_group) {
+            return Err(Fail::error("the producer group wrong"));
+        }
+        if half.queue_offset != request.tran_state_table_offset {
+            return Err(Fail::error("the transaction state table offset wrong"));
+        }
+        if commit {
+            self.commit_half(call.now, &half, &known)?;
+        }
+        self.append_op(call.now, &half, out)?;
+        Ok(Reply::ok(()))
+    }
+}
