@@ -209,6 +209,11 @@ impl Index {
         self.files.iter().map(|file| file.tail.len() + flying(file)).sum()
     }
 
+    /// Whether a job is under way; there is none to hand out meanwhile.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
     /// The newest state on disk that survives the end of the process.
     pub fn written(&self) -> Option<Mark> {
         self.files.iter().rev().find_map(|file| Mark::of(file.name, &file.written))

@@ -130,8 +130,14 @@ impl Store {
         let after = |last: Option<Millis>, pause| last.unwrap_or_default() + pause;
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
         let writable = self.queues.pending() > 0 && !agenda.queues_busy;
-        let keys = self.index.as_ref().is_some_and(|index| index.pending() > 0 && index.failed().is_none());
-        let changed = agenda.covered.upto > agenda.checkpoint_covers && !agenda.queues_busy;
+        // While a job writes keys they count as pending; a timer for them would always be due.
+        let keys = self
+            .index
+            .as_ref()
+            .is_some_and(|index| index.pending() > 0 && !index.is_busy() && index.failed().is_none());
+        // A checkpoint that waits for the index goes on when the index's job is done.
+        let changed =
+            agenda.covered.upto > agenda.checkpoint_covers && !agenda.queues_busy && agenda.waiting.is_none();
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
             writable.then(|| after(agenda.last_behind, options.behind_interval)),
