@@ -1,0 +1,87 @@
+//! Runs seeds: `sim [--seeds N] [--from SEED] [--mode async|sync|both] [--echo] [--keep-going]`.
+//!
+//! Prints progress, and for a failure everything that is needed to see it again. Writes no file: the command
+//! around it keeps the ledger.
+
+use kerolox_sim::{Mode, Options, run};
+use std::{collections::BTreeMap, process::ExitCode};
+
+struct Args {
+    seeds: u64,
+    from: u64,
+    modes: Vec<Mode>,
+    echo: bool,
+    keep_going: bool,
+}
+
+fn args() -> Result<Args, String> {
+    let both = vec![Mode::Async, Mode::Sync];
+    let mut args = Args { seeds: 100, from: 1, modes: both.clone(), echo: false, keep_going: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
+        match word.as_str() {
+            "--seeds" => args.seeds = number(value()?)?,
+            "--from" => args.from = number(value()?)?,
+            "--mode" => {
+                args.modes = match value()?.as_str() {
+                    "async" => vec![Mode::Async],
+                    "sync" => vec![Mode::Sync],
+                    "both" => both.clone(),
+                    other => return Err(format!("--mode {other}: wanted is async, sync or both")),
+                }
+            }
+            "--echo" => args.echo = true,
+            "--keep-going" => args.keep_going = true,
+            other => {
+                return Err(format!("{other}: wanted is --seeds, --from, --mode, --echo or --keep-going"));
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn main() -> ExitCode {
+    let args = match args() {
+        Ok(args) => args,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut sometimes: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut passed, mut failed, mut events) = (0u64, 0u64, 0u64);
+    for seed in args.from..args.from + args.seeds {
+        for mode in &args.modes {
+            let options = Options { echo: args.echo, ..Options::draw(seed, *mode) };
+            match run(&options) {
+                Ok(report) => {
+                    passed += 1;
+                    events += report.events;
+                    report.sometimes.iter().for_each(|(what, n)| *sometimes.entry(what).or_default() += n);
+                    if args.echo {
+                        println!("{report:?}");
+                    }
+                }
+                Err(failure) if args.keep_going => {
+                    failed += 1;
+                    let violation = &failure.violation;
+                    println!("FAIL seed {seed} {mode:?} {}: {}", violation.invariant, violation.text);
+                }
+                Err(failure) => {
+                    println!("{failure}");
+                    println!("{passed} passed, 1 failed");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        if (seed + 1 - args.from).is_multiple_of(100) {
+            println!("{} seeds, {events} events", seed + 1 - args.from);
+        }
+    }
+    println!("{sometimes:#?}");
+    println!("{events} events");
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

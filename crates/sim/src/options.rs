@@ -1,0 +1,233 @@
+//! What one run is: everything is drawn from the seed, and printed when it fails.
+//!
+//! Swarm testing: each run has its own subset of faults, loads and sizes, so that rare pairs of circumstances
+//! meet often. No schedule exceeds what the mode promises to survive.
+
+use crate::{network::NodeId, random::Random};
+use kerolox_store::disk::memory::Call;
+
+/// What a send waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The page cache: survives the end of the process.
+    Async,
+    /// The disk: survives a power cut.
+    Sync,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9`.
+    Kill(NodeId),
+    /// The broker's machine loses power.
+    PowerCut,
+    /// The broker's process (or its machine, with `power`) dies at a call to its disk, from now on counted.
+    CrashAt {
+        /// The kind of call,
+        call: Call,
+        /// and which of them.
+        nth: u64,
+        /// Whether unsynced data is lost.
+        power: bool,
+    },
+    /// The server is stopped in order and started again.
+    Stop(NodeId),
+    /// Each connection is cut with this probability, percent.
+    Cut(u64),
+    /// The broker is reached by nobody for so long.
+    Partition(i64),
+    /// The network is slow for so long.
+    Slow(i64),
+    /// The disk is slow for so long.
+    SlowDisk(i64),
+    /// The wall clock jumps.
+    Clock(i64),
+    /// A call to the disk fails.
+    DiskError {
+        /// The kind of call,
+        call: Call,
+        /// and which of them.
+        nth: u64,
+    },
+    /// The disk has only so many bytes left, for so long.
+    DiskFull {
+        /// Bytes left.
+        left: u64,
+        /// How long.
+        ms: i64,
+    },
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything comes from.
+    pub seed: u64,
+    /// What a send waits for.
+    pub mode: Mode,
+    /// How long faults happen, virtual ms.
+    pub faults_ms: i64,
+    /// What happens when.
+    pub faults: Vec<(i64, Fault)>,
+    /// Producers.
+    pub producers: usize,
+    /// Consumers, all of one group.
+    pub consumers: usize,
+    /// Topics.
+    pub topics: usize,
+    /// Queues of each.
+    pub queues: u32,
+    /// Longest pause of a producer between two sends to a queue.
+    pub think_ms: i64,
+    /// Share of batches, percent.
+    pub batches: u64,
+    /// Share of delayed messages, percent.
+    pub delayed: u64,
+    /// Largest body.
+    pub body_max: u64,
+    /// Share of clients that write binary headers, percent.
+    pub binary: u64,
+    /// Share of sends that arrive in pieces, percent.
+    pub pieces: u64,
+    /// Largest delay of the network in good weather.
+    pub delay_max: i64,
+    /// Longest time that a flush waits before it runs, and its outcome before it is told.
+    pub flush_ms_max: i64,
+    /// The same for other work.
+    pub background_ms_max: i64,
+    /// How long a pull may be held.
+    pub suspend_ms: i64,
+    /// Size of a log file.
+    pub segment_bytes: u64,
+    /// Size of a queue file.
+    pub queue_file_bytes: u64,
+    /// Pause between two flushes of the asynchronous mode.
+    pub flush_interval_ms: i64,
+    /// Print notes as they come.
+    pub echo: bool,
+}
+
+/// A delay of level 1 and 2 that a run can wait for.
+pub const DELAY_LEVELS: &str = "1s 3s 10s";
+/// The same in ms.
+pub const DELAYS: [i64; 3] = [1_000, 3_000, 10_000];
+
+impl Options {
+    /// The run of a seed.
+    pub fn draw(seed: u64, mode: Mode) -> Options {
+        let mut random = Random::new(seed);
+        let r = &mut random;
+        let faults_ms = if r.chance(25) { r.between(40_000, 150_000) } else { r.between(5_000, 30_000) };
+        let mut options = Options {
+            seed,
+            mode,
+            faults_ms,
+            faults: Vec::new(),
+            producers: r.between(1, 3) as usize,
+            consumers: r.between(1, 3) as usize,
+            topics: r.between(1, 2) as usize,
+            queues: r.between(1, 4) as u32,
+            think_ms: (faults_ms / r.between(10, 40)).max(10),
+            batches: if r.chance(50) { r.below(60) } else { 0 },
+            delayed: if r.chance(50) { r.below(40) } else { 0 },
+            body_max: if r.chance(30) { 4_000 } else { 400 },
+            binary: r.below(101),
+            pieces: if r.chance(50) { r.below(60) } else { 0 },
+            delay_max: r.between(1, 20),
+            flush_ms_max: r.between(1, 40),
+            background_ms_max: r.between(1, 200),
+            suspend_ms: r.between(5_000, 20_000),
+            segment_bytes: 1 << r.between(15, 20),
+            queue_file_bytes: 20 * r.between(4, 60) as u64,
+            flush_interval_ms: r.between(50, 1_000),
+            echo: false,
+        };
+        options.draw_faults(r);
+        options
+    }
+
+    fn draw_faults(&mut self, r: &mut Random) {
+        let all = [
+            Kind::Kill,
+            Kind::PowerCut,
+            Kind::CrashAt,
+            Kind::Stop,
+            Kind::Cut,
+            Kind::Partition,
+            Kind::Slow,
+            Kind::SlowDisk,
+            Kind::Clock,
+            Kind::DiskError,
+            Kind::DiskFull,
+        ];
+        let kinds: Vec<Kind> = all.into_iter().filter(|_| r.chance(40)).collect();
+        if kinds.is_empty() {
+            return;
+        }
+        for _ in 0..r.between(1, 10) {
+            let at = r.between(0, self.faults_ms);
+            if let Some(kind) = r.pick(&kinds).copied() {
+                let fault = kind.draw(r);
+                self.faults.push((at, fault));
+            }
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Whether the wall clock goes on evenly, so that times can be checked.
+    pub fn even_clock(&self) -> bool {
+        !self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Clock(_)))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kill,
+    PowerCut,
+    CrashAt,
+    Stop,
+    Cut,
+    Partition,
+    Slow,
+    SlowDisk,
+    Clock,
+    DiskError,
+    DiskFull,
+}
+
+/// Calls that a crash may fall on; weighted by what is done between them.
+const CRASH_CALLS: [Call; 9] = [
+    Call::Write,
+    Call::Write,
+    Call::Write,
+    Call::Sync,
+    Call::Sync,
+    Call::SyncDir,
+    Call::Rename,
+    Call::SetLen,
+    Call::Remove,
+];
+
+impl Kind {
+    fn draw(self, r: &mut Random) -> Fault {
+        let node = if r.chance(75) { NodeId::Broker } else { NodeId::Namesrv };
+        let crash = |r: &mut Random| r.pick(&CRASH_CALLS).copied().unwrap_or(Call::Write);
+        match self {
+            Kind::Kill => Fault::Kill(node),
+            Kind::PowerCut => Fault::PowerCut,
+            Kind::CrashAt => Fault::CrashAt { call: crash(r), nth: 1 + r.below(20), power: r.chance(50) },
+            Kind::Stop => Fault::Stop(node),
+            Kind::Cut => Fault::Cut(1 + r.below(100)),
+            Kind::Partition => Fault::Partition(r.between(50, 5_000)),
+            Kind::Slow => Fault::Slow(r.between(50, 5_000)),
+            Kind::SlowDisk => Fault::SlowDisk(r.between(50, 8_000)),
+            Kind::Clock => Fault::Clock(r.between(-3_600_000, 3_600_000)),
+            Kind::DiskError => {
+                let call = if r.chance(50) { Call::Sync } else { Call::Write };
+                Fault::DiskError { call, nth: 1 + r.below(10) }
+            }
+            Kind::DiskFull => Fault::DiskFull { left: r.below(200_000), ms: r.between(500, 8_000) },
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The judge: what clients were told and saw, against the log as an independent reader finds it.
+//!
+//! Knows promises and invariants; knows no server's inner state but the few numbers the world hands over.
+//! Names are those of the reliability page:
+//!
+//! | | |
+//! |---|---|
+//! | I1 | no acknowledged message is lost within the mode's promise |
+//! | I2 | nothing is read that was never sent |
+//! | I3 | one (topic, queue, offset) is one message for ever |
+//! | I4 | no gaps |
+//! | I5 | a producer's sequential sends to a queue keep their order |
+//! | I6 | what was durable stays so; durable and confirmed positions never go back |
+//! | I8 | nobody reads above the confirmed position |
+//! | I9 | everything acknowledged is delivered; a waiting pull is woken when a message comes |
+//! | I10 | committed offsets do not go back beyond the promised window |
+//! | I13 | a delayed message is not early, and comes |
+//! | I15 | queues and index are what the log says |
+//! | I17 | duplicates only after an unacknowledged send or a crash |
+//! | D7 | nothing is acknowledged after a disk error; the refusal says why |
+
+mod census;
+mod offsets;
+mod restart;
+
+use crate::{
+    options::{DELAYS, Mode, Options},
+    walk::Place,
+};
+pub use census::Shown;
+use offsets::Offsets;
+pub use offsets::Table;
+pub use restart::{Before, Crash};
+use std::collections::BTreeMap;
+
+/// After so many virtual ms in calm weather a held pull must have been answered with a new message.
+pub const WAKE_MS: i64 = 1_500;
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+/// An acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Position of the record in the log.
+    pub at: u64,
+    /// When it was received, virtual ms.
+    pub ms: i64,
+    /// Whether it promises what the mode promises.
+    pub promised: bool,
+}
+
+/// A message that a producer made.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Who made it.
+    pub producer: usize,
+    /// Its number among those of the producer to this queue.
+    pub n: u64,
+    /// Topic it is meant for.
+    pub topic: String,
+    /// Queue it is meant for.
+    pub queue: i32,
+    /// Delay level, if any.
+    pub level: Option<usize>,
+    /// Checksum of the body.
+    pub crc: u32,
+    /// How often it was handed to the network.
+    pub attempts: u32,
+    /// The acknowledgement that counts.
+    pub ack: Option<Ack>,
+    /// It was acknowledged and lost where that is allowed.
+    pub lost: bool,
+    /// When a consumer first saw it.
+    pub seen_ms: Option<i64>,
+    /// It was sent in calm weather to a waiting consumer.
+    pub probe: bool,
+}
+
+/// What the world knows of a place in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub id: String,
+    pub at: u64,
+    pub seen: bool,
+}
+
+/// A record that a consumer received.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// Where.
+    pub place: Place,
+    /// Unique id.
+    pub id: &'a str,
+    /// Position in the log.
+    pub at: u64,
+    /// Checksum of the body as received.
+    pub crc: u32,
+}
+
+/// Everything that is known.
+#[derive(Debug)]
+pub struct Oracle {
+    pub(crate) mode: Mode,
+    pub(crate) even_clock: bool,
+    /// An acknowledged message older than this is flushed, in the asynchronous mode; unknown with a slow disk.
+    pub(crate) flushed_after_ms: Option<i64>,
+    pub(crate) sent: BTreeMap<String, Sent>,
+    pub(crate) places: BTreeMap<Place, Known>,
+    /// Offsets below these were seen in a part of a queue that a power cut took: a consumer may be ahead.
+    pub(crate) ahead: BTreeMap<(String, i32), i64>,
+    pub(crate) order: BTreeMap<(usize, String, i32), BTreeMap<u64, (i64, u64)>>,
+    /// Crashes so far that may repeat the last deliveries of delayed messages.
+    pub(crate) repeats: u32,
+    pub(crate) offsets: Offsets,
+    progress: (u32, u64, u64),
+    /// The store of this life refuses for good since then, for this cause.
+    poisoned: Option<(i64, String)>,
+    refusals: u64,
+    violations: Vec<Violation>,
+    /// Things that happened, for the list of what must sometimes happen.
+    pub sometimes: BTreeMap<&'static str, u64>,
+}
+
+impl Oracle {
+    /// The judge of a run.
+    pub fn new(options: &Options) -> Oracle {
+        use crate::options::Fault;
+        let has = |which: fn(&Fault) -> bool| options.faults.iter().any(|(_, fault)| which(fault));
+        let slow = has(|fault| {
+            matches!(fault, Fault::SlowDisk(_) | Fault::DiskFull { .. } | Fault::DiskError { .. })
+        });
+        let flushed_after_ms = options.flush_interval_ms + 4 * options.flush_ms_max + 100;
+        Oracle {
+            mode: options.mode,
+            even_clock: options.even_clock(),
+            flushed_after_ms: (!slow).then_some(flushed_after_ms),
+            sent: BTreeMap::new(),
+            places: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            order: BTreeMap::new(),
+            repeats: 0,
+            offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
+            progress: (0, 0, 0),
+            poisoned: None,
+            refusals: 0,
+            violations: Vec::new(),
+            sometimes: BTreeMap::new(),
+        }
+    }
+
+    /// Notes a violation.
+    pub fn violated(&mut self, invariant: &'static str, text: impl Into<String>) {
+        self.violations.push(Violation { invariant, text: text.into() });
+    }
+
+    /// The first violation.
+    pub fn verdict(&self) -> Option<&Violation> {
+        self.violations.first()
+    }
+
+    /// Something of note happened.
+    pub fn happened(&mut self, what: &'static str) {
+        *self.sometimes.entry(what).or_default() += 1;
+    }
+
+    /// A producer made a message.
+    pub fn made(&mut self, id: String, sent: Sent) {
+        self.sent.insert(id, sent);
+    }
+
+    /// A message is handed to the network.
+    pub fn attempt(&mut self, id: &str) {
+        if let Some(sent) = self.sent.get_mut(id) {
+            sent.attempts += 1;
+        }
+    }
+
+    /// A producer received an answer that says "stored". `asked_ms`: when the request was sent.
+    pub fn acked(&mut self, id: &str, ack: Ack, offset: i64, asked_ms: i64) {
+        if let Some((since, why)) = &self.poisoned
+            && asked_ms > *since
+            && ack.promised
+        {
+            let text = format!("{id} was acknowledged although the store had failed: {why}");
+            self.violated("D7", text);
+        }
+        let Some(sent) = self.sent.get_mut(id) else {
+            return self.violated("I2", format!("{id} is acknowledged and was never sent"));
+        };
+        let (delayed, place) = (sent.level.is_some(), (sent.topic.clone(), sent.queue, offset));
+        let key = (sent.producer, sent.topic.clone(), sent.queue);
+        let (n, at) = (sent.n, ack.at);
+        sent.ack = Some(ack);
+        if delayed {
+            return;
+        }
+        let order = self.order.entry(key).or_default();
+        let before = order.range(..n).next_back().map(|(n, (offset, _))| (*n, *offset));
+        order.insert(n, (offset, at));
+        if let Some((earlier, before)) = before
+            && before >= offset
+        {
+            self.violated("I5", format!("{id} is at {offset}, its predecessor {earlier} at {before}"));
+        }
+        self.bind(place, id, at, false);
+    }
+
+    /// A refusal was received.
+    pub fn refused(&mut self, remark: &str, asked_ms: i64) {
+        self.refusals += 1;
+        let Some((since, why)) = &self.poisoned else { return };
+        if asked_ms > *since && !remark.contains(why.as_str()) {
+            let text = format!("the store failed ({why}), and the refusal says only: {remark}");
+            self.violated("D7", text);
+        }
+    }
+
+    /// A consumer received a record.
+    pub fn seen(&mut self, seen: &Seen<'_>, now: i64) {
+        let (topic, queue, offset) = &seen.place;
+        let Some(sent) = self.sent.get_mut(seen.id) else {
+            return self.violated("I2", format!("{} was read at {:?} and never sent", seen.id, seen.place));
+        };
+        let as_sent = sent.topic == *topic && sent.queue == *queue && sent.crc == seen.crc;
+        let gone = sent.lost && sent.ack.as_ref().is_some_and(|ack| ack.at == seen.at);
+        let first = sent.seen_ms.is_none();
+        sent.seen_ms.get_or_insert(now);
+        let late = (first && sent.probe)
+            .then(|| sent.ack.as_ref().map(|ack| now - ack.ms))
+            .flatten()
+            .filter(|ms| *ms > WAKE_MS);
+        if !as_sent {
+            let text = format!("{} was read at {topic}/{queue}/{offset} and is not what was sent", seen.id);
+            self.violated("I2", text);
+        }
+        if gone {
+            self.violated("I3", format!("{} was lost in a power cut and is back", seen.id));
+        }
+        if let Some(ms) = late {
+            self.violated("I9", format!("{} reached a waiting consumer only after {ms} ms", seen.id));
+        }
+        self.bind(seen.place.clone(), seen.id, seen.at, true);
+    }
+
+    /// A consumer asked from `from` and got a record of another offset.
+    pub fn gap(&mut self, place: &Place, wanted: i64) {
+        self.violated("I4", format!("a consumer wanted offset {wanted} and got {place:?}"));
+    }
+
+    fn bind(&mut self, place: Place, id: &str, at: u64, seen: bool) {
+        let known = self.places.entry(place.clone()).or_insert_with(|| Known { id: id.to_owned(), at, seen });
+        known.seen |= seen;
+        if known.id != id || known.at != at {
+            let text = format!("{place:?} was {} at {}, and now is {id} at {at}", known.id, known.at);
+            self.violated("I3", text);
+        }
+    }
+
+    /// Positions of the store after a group of events, in that life of the broker.
+    pub fn progress(&mut self, life: u32, written: u64, flushed: u64, confirmed: u64) {
+        let (known, before_flushed, before_confirmed) = self.progress;
+        if known == life && (flushed < before_flushed || confirmed < before_confirmed) {
+            let text = format!(
+                "flushed went from {before_flushed} to {flushed}, confirmed from {before_confirmed} to {confirmed}"
+            );
+            self.violated("I6", text);
+        }
+        let confirmed_max = if self.mode == Mode::Sync { flushed } else { written };
+        if flushed > written || confirmed > confirmed_max {
+            self.violated("I6", format!("written {written}, flushed {flushed}, confirmed {confirmed}"));
+        }
+        self.progress = (life, flushed, confirmed);
+    }
+
+    /// The store refuses for good, for this cause.
+    pub fn poisoned(&mut self, now: i64, why: &str) -> bool {
+        if self.poisoned.is_some() {
+            return false;
+        }
+        self.happened("disk error");
+        self.poisoned = Some((now, why.to_owned()));
+        true
+    }
+
+    /// A record left the broker in an answer to a pull.
+    pub fn pulled(&mut self, end: u64, confirmed: u64) {
+        if end > confirmed {
+            self.violated("I8", format!("a record that ends at {end} was read, confirmed is {confirmed}"));
+        }
+    }
+
+    /// Whether everything acknowledged was delivered, as far as it can be.
+    pub fn undelivered(&self) -> Vec<&str> {
+        let missing = |sent: &Sent| {
+            let promised = sent.ack.as_ref().is_some_and(|ack| !self.is_behind(sent, ack));
+            promised && sent.seen_ms.is_none() && !sent.lost
+        };
+        self.sent.iter().filter(|(_, sent)| missing(sent)).map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// A consumer that had read beyond the end left by a power cut may have passed it over.
+    fn is_behind(&self, sent: &Sent, ack: &Ack) -> bool {
+        let Some(ahead) = self.ahead.get(&(sent.topic.clone(), sent.queue)) else { return false };
+        if sent.level.is_some() {
+            // Its place in its own queue is not in its acknowledgement.
+            return true;
+        }
+        let order = self.order.get(&(sent.producer, sent.topic.clone(), sent.queue));
+        let offset = order.and_then(|order| order.get(&sent.n));
+        offset.is_some_and(|(offset, at)| *at == ack.at && offset < ahead)
+    }
+
+    /// Ends the run: what is still missing will never come.
+    pub fn close(&mut self, waited_ms: i64) {
+        let missing: Vec<String> = self.undelivered().into_iter().take(5).map(str::to_owned).collect();
+        if let Some(first) = missing.first() {
+            let delayed = self.sent.get(first).is_some_and(|sent| sent.level.is_some());
+            let invariant = if delayed { "I13" } else { "I9" };
+            let text =
+                format!("acknowledged and not delivered {waited_ms} ms after the last fault: {missing:?}");
+            self.violated(invariant, text);
+        }
+    }
+
+    /// Delay of a level, ms.
+    pub(crate) fn delay(level: usize) -> i64 {
+        DELAYS.get(level.saturating_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// Messages made, acknowledged, seen.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let acked = self.sent.values().filter(|sent| sent.ack.is_some()).count();
+        let seen = self.sent.values().filter(|sent| sent.seen_ms.is_some()).count();
+        (self.sent.len(), acked, seen)
+    }
+}

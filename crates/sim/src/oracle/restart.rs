@@ -1,0 +1,142 @@
+//! What a start after a crash may and may not have changed.
+
+use super::{Oracle, Sent};
+use crate::{
+    options::Mode,
+    walk::{Rec, Walk},
+};
+
+/// How the broker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// In order.
+    Stopped,
+    /// The process was killed: everything written is there.
+    Killed,
+    /// The machine lost power: everything flushed is there.
+    PowerCut,
+}
+
+/// What was known of the log at the moment of the crash.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// How it ended.
+    pub crash: Crash,
+    /// When, virtual ms.
+    pub ms: i64,
+    /// The log, to the last readable record.
+    pub walk: Walk,
+    /// The store had written up to here.
+    pub written: u64,
+    /// The store had flushed up to here.
+    pub flushed: u64,
+}
+
+impl Oracle {
+    /// Compares the log before a crash with what the next start made of it.
+    pub fn restarted(&mut self, before: &Before, after: &Walk) {
+        self.poisoned = None;
+        if before.crash == Crash::PowerCut {
+            self.repeats += 1;
+        }
+        let kept = match before.crash {
+            Crash::PowerCut => before.flushed,
+            Crash::Killed | Crash::Stopped => before.written,
+        };
+        self.judge_records(before, after, kept);
+        self.judge_acks(before, after, kept);
+        self.judge_places(after, kept);
+    }
+
+    /// Every record that had to stay is where it was, and nothing else stands in the old part of the log.
+    fn judge_records(&mut self, before: &Before, after: &Walk, kept: u64) {
+        let same = |rec: &Rec| after.at(rec.at) == Some(rec);
+        if let Some(rec) = before.walk.records.iter().find(|rec| rec.end() <= kept && !same(rec)) {
+            let text = format!(
+                "{:?} before {kept} had to survive ({:?}, written {}, flushed {}), now the log ends at {} and there \
+                 is {:?}",
+                rec,
+                before.crash,
+                before.written,
+                before.flushed,
+                after.end,
+                after.at(rec.at)
+            );
+            let acked =
+                rec.id.as_ref().and_then(|id| self.sent.get(id)).is_some_and(|sent| sent.ack.is_some());
+            self.violated(if acked { "I1" } else { "I6" }, text);
+        }
+        let old_end = before.walk.end.min(after.end);
+        let stale = after.records.iter().find(|rec| rec.at < old_end && before.walk.at(rec.at) != Some(rec));
+        if let Some(rec) = stale {
+            self.violated("I3", format!("{rec:?} stands where something else stood before the crash"));
+        }
+        if after.end < before.walk.end {
+            self.happened("a tail was lost");
+        }
+    }
+
+    fn judge_acks(&mut self, before: &Before, after: &Walk, kept: u64) {
+        let flushed_after = self.flushed_after_ms;
+        let mode = self.mode;
+        let mut lost = Vec::new();
+        for (id, sent) in &mut self.sent {
+            let Some(ack) = sent.ack.as_ref().filter(|_| !sent.lost) else { continue };
+            if after.at(ack.at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
+                continue;
+            }
+            let recent = flushed_after.is_none_or(|after| before.ms - ack.ms <= after);
+            let may = before.crash == Crash::PowerCut
+                && (!ack.promised || mode == Mode::Async && ack.at >= kept && recent);
+            if !may {
+                lost.push(format!("{id}, acknowledged at {} ms, {:?}, gone after {:?} at {} ms (written {}, flushed {}, now {})",
+                    ack.ms, ack, before.crash, before.ms, before.written, before.flushed, after.end));
+            }
+            sent.lost = true;
+            sent.seen_ms = None;
+        }
+        for text in lost {
+            self.violated("I1", text);
+        }
+        self.order.values_mut().for_each(|order| order.retain(|_, (_, at)| *at < after.end));
+        self.forget_unacked(after);
+    }
+
+    /// A message that nobody was told about may have gone; whoever reads it later reads it for the first time.
+    fn forget_unacked(&mut self, after: &Walk) {
+        let there: std::collections::BTreeSet<&str> =
+            after.records.iter().filter_map(|rec| rec.id.as_deref()).collect();
+        let gone = |(id, sent): (&String, &mut Sent)| {
+            if sent.ack.is_none() && !there.contains(id.as_str()) {
+                sent.seen_ms = None;
+            }
+        };
+        self.sent.iter_mut().for_each(gone);
+    }
+
+    fn judge_places(&mut self, after: &Walk, kept: u64) {
+        let mut broken = Vec::new();
+        let ahead = &mut self.ahead;
+        let sync = self.mode == Mode::Sync;
+        self.places.retain(|place, known| {
+            let there = after.at(known.at).is_some_and(|rec| {
+                rec.id.as_deref() == Some(known.id.as_str())
+                    && (rec.topic.as_str(), rec.queue, rec.offset) == (place.0.as_str(), place.1, place.2)
+            });
+            if !there {
+                // In the synchronous mode only durable records are shown.
+                if known.seen && (known.at < kept || sync) {
+                    broken.push(format!("{place:?} was read as {} at {} and is gone", known.id, known.at));
+                }
+                if known.seen {
+                    let ahead = ahead.entry((place.0.clone(), place.1)).or_default();
+                    *ahead = (*ahead).max(place.2 + 1);
+                }
+            }
+            there
+        });
+        for text in broken {
+            self.violated("I3", text);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The broker's lives: start, inspection after each group, end; and the last look at its files.
+
+use super::{Event, STOP_MS, Slot, World, traffic::BROKER};
+use crate::{
+    clients::NAMESRV,
+    network::NodeId,
+    options::{DELAY_LEVELS, DELAYS, Mode},
+    oracle::{Before, Crash, Shown, Table},
+    process::{Chunk, Process, Running, Sends},
+    walk::{Walk, walk},
+};
+use kerolox_broker::Broker;
+use kerolox_config::{Loaded, Machine, Role, Sources};
+use kerolox_namesrv::Namesrv;
+use kerolox_protocol::{
+    code,
+    frame::{self, FRAME_BYTES_MAX, Split},
+    header::Header,
+    record,
+};
+use kerolox_store::{Refusal, disk::Disk};
+use std::{collections::BTreeMap, path::Path};
+
+const ROOT: &str = "/store";
+const LOG_DIR: &str = "/store/commitlog";
+
+fn load(role: Role, words: &[String]) -> Result<Loaded, String> {
+    let env = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
+    let machine = Machine { host_name: Some("sim".to_owned()), ..Machine::default() };
+    let sources = Sources { role, file: None, namesrv_addr: None, words, env: &env, machine };
+    kerolox_config::load(&sources).map_err(|why| format!("{why:?}"))
+}
+
+impl World {
+    fn broker_options(&self) -> Result<kerolox_broker::Options, String> {
+        let options = &self.options;
+        let flush = if options.mode == Mode::Sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
+        let (ip, port) = BROKER.split_once(':').unwrap_or_default();
+        let words = [
+            format!("listenPort={port}"),
+            format!("brokerIP1={ip}"),
+            format!("namesrvAddr={NAMESRV}"),
+            format!("storePathRootDir={ROOT}"),
+            format!("flushDiskType={flush}"),
+            format!("mappedFileSizeCommitLog={}", options.segment_bytes),
+            format!("mappedFileSizeConsumeQueue={}", options.queue_file_bytes),
+            format!("flushIntervalCommitLog={}", options.flush_interval_ms),
+            format!("messageDelayLevel={DELAY_LEVELS}"),
+            "maxHashSlotNum=100".to_owned(),
+            "maxIndexNum=400".to_owned(),
+            "fileReservedTime=1000".to_owned(),
+        ];
+        let loaded = load(Role::Broker, &words)?;
+        let address = ip.parse().map_err(|_| "the broker's address".to_owned())?;
+        let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, address);
+        options.seed = self.options.seed;
+        Ok(options)
+    }
+
+    pub(super) fn start(&mut self, node: NodeId) {
+        if self.is_up(node) {
+            return;
+        }
+        let started = match node {
+            NodeId::Namesrv => self.start_namesrv(),
+            NodeId::Broker => self.start_broker(),
+        };
+        if let Err(why) = started {
+            self.oracle.violated("start", format!("{node:?} does not start: {why}"));
+        }
+    }
+
+    fn start_namesrv(&mut self) -> Result<(), String> {
+        let config = load(Role::Namesrv, &[])?;
+        let opened = Namesrv::open(self.time(), config, self.files.clone());
+        let service = opened.map_err(|why| why.to_string())?;
+        let life = self.namesrv.life + 1;
+        self.namesrv = Slot { process: Some(Process::new(service)), life, timer_at: None, stopping: false };
+        Ok(())
+    }
+
+    fn start_broker(&mut self) -> Result<(), String> {
+        let opened = Broker::open(self.disk.handle(), self.broker_options()?, self.time());
+        if self.is_fatal() {
+            drop(opened);
+            self.crash_in_recovery();
+            return Ok(());
+        }
+        let (broker, lines) = opened.map_err(|why| why.to_string())?;
+        for line in &lines {
+            self.trace.note(self.now, format!("recovery: {line}"));
+        }
+        let life = self.broker.life + 1;
+        let end = broker.store.end();
+        self.trace.note(self.now, format!("broker starts its life {life}, the log ends at {end}"));
+        self.broker = Slot { process: Some(Process::new(broker)), life, timer_at: None, stopping: false };
+        if let Some(before) = self.before.take() {
+            let after = self.walk();
+            self.oracle.restarted(&before, &after);
+            self.oracle.census(&after);
+            let table = self.table();
+            self.oracle.offsets_found(before.ms, &table);
+        }
+        self.compare_queues("after the start");
+        Ok(())
+    }
+
+    /// The machine dies while it recovers: the next start begins from what that left.
+    fn crash_in_recovery(&mut self) {
+        let Some(armed) = self.armed.take() else { return };
+        self.oracle.happened("crash while recovering");
+        self.trace.note(self.now, "crash while recovering".to_owned());
+        let seed = self.random.faults.next();
+        self.disk = if armed.power { self.disk.power_cut(seed) } else { self.disk.kill() };
+        if armed.power
+            && let Some(before) = &mut self.before
+        {
+            before.crash = Crash::PowerCut;
+        }
+        self.after(50, Event::Start(NodeId::Broker));
+    }
+
+    /// The log as it is on the disk.
+    fn walk(&self) -> Walk {
+        walk(&self.disk, Path::new(LOG_DIR), self.options.segment_bytes, &DELAYS, u64::MAX)
+    }
+
+    fn table(&self) -> Table {
+        let Some(process) = &self.broker.process else { return Table::new() };
+        let mut table = Table::new();
+        for (topic, group, queues) in process.service.offsets.all() {
+            for (queue, offset) in queues {
+                table.insert((topic.to_string(), group.to_string(), *queue), *offset);
+            }
+        }
+        table
+    }
+
+    /// Ends the broker's life, and leaves the disk as that leaves it.
+    pub(super) fn end_broker(&mut self, how: Crash) {
+        let Some(process) = self.broker.process.take() else { return };
+        let store = &process.service.store;
+        let (written, flushed) = (store.written().0, store.flushed().0);
+        let walk = self.walk();
+        self.trace
+            .note(self.now, format!("the log ends at {}, written {written}, flushed {flushed}", walk.end));
+        self.before = Some(Before { crash: how, ms: self.now, walk, written, flushed });
+        self.broker.timer_at = None;
+        self.armed = None;
+        let seed = self.random.faults.next();
+        self.disk = match how {
+            Crash::PowerCut => self.disk.power_cut(seed),
+            Crash::Killed | Crash::Stopped => self.disk.kill(),
+        };
+        // Dropped after its disk was taken away: nothing it does now counts.
+        drop(process);
+        if how == Crash::Stopped {
+            self.compare_files();
+        }
+    }
+
+    /// What must hold after every group.
+    pub(super) fn inspect(&mut self, sends: &Sends) {
+        let table = self.table();
+        self.oracle.offsets_are(self.now, table);
+        let Some(process) = &self.broker.process else { return };
+        let store = &process.service.store;
+        let (written, flushed, confirmed) = (store.written().0, store.flushed().0, store.confirmed().0);
+        self.oracle.progress(self.broker.life, written, flushed, confirmed);
+        for (_, chunk) in &sends.chunks {
+            if let Chunk::Bytes(bytes) = chunk {
+                pulled(bytes).for_each(|end| self.oracle.pulled(end, confirmed));
+            }
+        }
+        if let Err(Refusal::Poisoned(poisoned)) = store.writable()
+            && self.oracle.poisoned(self.now, &poisoned.why)
+        {
+            self.trace.note(self.now, format!("poisoned: {}", poisoned.why));
+            let pause = self.random.faults.between(500, 4_000);
+            let life = self.broker.life;
+            self.after(pause, Event::Operator(life));
+        }
+    }
+
+    /// Queues as the running store shows them, against its log.
+    fn compare_queues(&mut self, when: &str) {
+        let Some(process) = &self.broker.process else { return };
+        let store = &process.service.store;
+        let mut shown: BTreeMap<(String, i32), Shown> = BTreeMap::new();
+        for topic in store.topics() {
+            for queue in store.queues(&topic) {
+                let mut entries = Vec::new();
+                let mut next = queue.bounds.min;
+                while next < queue.bounds.max {
+                    let before = entries.len();
+                    if let Err(why) = store.entries(queue.slot, next, 64, &mut entries) {
+                        return self.oracle.violated("I15", format!("{topic}/{}: {why}", queue.id));
+                    }
+                    let n = entries.len() - before;
+                    if n == 0 {
+                        break;
+                    }
+                    next += n as u64;
+                }
+                let entries = entries.iter().map(|entry| (entry.at.0, entry.size, entry.tags_code)).collect();
+                let first = queue.bounds.min.wire();
+                shown.insert((topic.to_string(), queue.id.wire()), (first, entries));
+            }
+        }
+        let mut walk = self.walk();
+        let confirmed = store.confirmed().0;
+        walk.records.retain(|rec| rec.end() <= confirmed);
+        self.oracle.queues_are(&walk, &shown, when);
+    }
+
+    /// Queue files after a clean stop, read as an older broker would.
+    fn compare_files(&mut self) {
+        let walk = self.walk();
+        let mut shown: BTreeMap<(String, i32), Shown> = BTreeMap::new();
+        for (topic, queue) in walk.queues().into_keys() {
+            let dir = Path::new(ROOT).join("consumequeue").join(&topic).join(queue.to_string());
+            let mut bytes = Vec::new();
+            for file in self.disk.list(&dir).unwrap_or_default() {
+                bytes.extend(self.disk.bytes(&dir.join(&file.name)).unwrap_or_default());
+            }
+            let entries = bytes.chunks_exact(20).map_while(entry).collect();
+            shown.insert((topic, queue), (0, entries));
+        }
+        self.oracle.queues_are(&walk, &shown, "in the files after a stop");
+    }
+
+    /// The end of a run: the broker stops in order and starts once more, and everything is compared.
+    pub(super) fn finish(&mut self) {
+        if self.oracle.verdict().is_some() {
+            return;
+        }
+        self.compare_queues("at the end");
+        let walk = self.walk();
+        self.oracle.census(&walk);
+        let now = self.time();
+        self.broker.stopping = true;
+        if let Some(process) = self.broker.process.as_mut() {
+            process.stop(now);
+            self.end_group(NodeId::Broker);
+        }
+        self.until(self.now + STOP_MS, |world| world.broker.process.is_none());
+        if self.broker.process.is_some() {
+            return self.oracle.violated("liveness", "the broker does not stop");
+        }
+        self.until(self.now + STOP_MS, |world| world.broker.process.is_some());
+        if self.broker.process.is_none() {
+            self.oracle.violated("liveness", "the broker does not start again");
+        }
+    }
+}
+
+/// An entry of a queue file; nothing where nothing was written.
+fn entry(bytes: &[u8]) -> Option<(u64, u32, i64)> {
+    let at = u64::from_be_bytes(*bytes.first_chunk()?);
+    let size = u32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
+    let code = i64::from_be_bytes(*bytes.get(12..)?.first_chunk()?);
+    (size > 0).then_some((at, size, code))
+}
+
+/// Ends of the records in the answers to pulls among `bytes`.
+fn pulled(mut bytes: &[u8]) -> impl Iterator<Item = u64> + use<> {
+    let mut ends = Vec::new();
+    while let Ok(Split::Whole(frame, taken)) = frame::split(bytes, FRAME_BYTES_MAX) {
+        let header = Header::decode(frame.codec, frame.header).ok();
+        let found = header
+            .is_some_and(|header| header.code == code::SUCCESS && header.get("nextBeginOffset").is_some());
+        if found {
+            let records = record::parse_all(frame.body).map_while(Result::ok);
+            ends.extend(records.map(|record| record.physical_offset as u64 + u64::from(record.size)));
+        }
+        bytes = bytes.get(taken..).unwrap_or_default();
+    }
+    ends.into_iter()
+}
