@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,9 +65,10 @@ impl Server {
         self.port + BROKER_OFFSET
     }
 
-    /// How our own process ended, if it did although nobody asked.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().ok().flatten()
+    /// Whether the broker still accepts connections.
+    pub fn answers(&self) -> bool {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.broker_port()));
+        TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok()
     }
 
     /// Ends the broker as a crash does: no signal it could handle, nothing flushed by it.

@@ -176,11 +176,11 @@ final class Consuming {
         consumers[1].shutdown();
         awaitQueues(consumers[0], topic, 4);
         send(producer, topic, 200, 300);
-        inboxes[0].await(200, 30_000);
-        Set<String> all = inboxes[0].bodies();
-        all.addAll(inboxes[1].bodies());
-        Suite.equal(numbers(0, 300), all, "bodies after one left");
-        Suite.equal(200, inboxes[0].size(), "deliveries to the one that stayed");
+        // The change may repeat what was delivered before it; everything new comes once, to the one that stayed.
+        Suite.expect(inboxes[0].until(got -> inboxes[0].bodies().containsAll(numbers(200, 300)), 30_000), "the one that stayed has " + inboxes[0].size());
+        List<String> fresh = new ArrayList<>();
+        inboxes[0].all().stream().map(Inbox::body).filter(body -> Integer.parseInt(body) >= 200).forEach(fresh::add);
+        Suite.equal(100, fresh.size(), "deliveries of what was sent after one left");
         Suite.equal(100, inboxes[1].size(), "deliveries to the one that left");
     }
 
@@ -366,12 +366,11 @@ final class Consuming {
         send(producer, topic, 0, 50);
         Inbox before = new Inbox();
         DefaultMQPushConsumer first = ctx.push(ctx.group());
-        // Without it the client may drop the last results, and their offsets, on its way out.
-        first.setAwaitTerminationMillisWhenShutdown(5_000);
         first.subscribe(topic, "*");
         first.registerMessageListener(into(before));
         first.start();
         before.await(50, 30_000);
+        Asking.awaitNoLag(ctx, topic);
         first.shutdown();
         send(producer, topic, 50, 60);
         Inbox after = new Inbox();

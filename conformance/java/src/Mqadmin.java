@@ -135,10 +135,10 @@ final class Mqadmin {
         Inbox inbox = new Inbox();
         org.apache.rocketmq.client.consumer.DefaultMQPushConsumer consumer = ctx.push(ctx.group());
         consumer.subscribe(topic, "*");
-        consumer.setAwaitTerminationMillisWhenShutdown(5_000);
         consumer.registerMessageListener(Consuming.into(inbox));
         consumer.start();
         inbox.await(5, 30_000);
+        Asking.awaitNoLag(ctx, topic);
         consumer.shutdown();
         String text = run(ctx, "consumerProgress", "-g", ctx.group());
         contains(text, "#Topic", "#Broker Offset", "#Consumer Offset", "#Diff", "Consume TPS:", "Diff Total: 0");
