@@ -213,7 +213,8 @@ impl Stats {
     pub fn rates(&self, pick: impl Fn(&Totals) -> u64) -> String {
         let rate = |ms| {
             let grown = self.grown(Millis(ms), &pick);
-            grown.map_or(0.0, |(sum, span)| per_second(sum, span)).to_string()
+            // With a fraction even where it is zero, as Java prints it.
+            format!("{:?}", grown.map_or(0.0, |(sum, span)| per_second(sum, span)))
         };
         [rate(10_000), rate(60_000), rate(600_000)].join(" ")
     }
@@ -450,9 +451,9 @@ mod tests {
     #[test]
     fn the_brokers_rates_have_three_windows() {
         let mut stats = Stats::default();
-        assert_eq!(stats.rates(|totals| totals.put.messages), "0 0 0");
+        assert_eq!(stats.rates(|totals| totals.put.messages), "0.0 0.0 0.0");
         let now = run(&mut stats, 0, 700, true);
-        assert_eq!(stats.rates(|totals| totals.put.messages), "1 1 1");
+        assert_eq!(stats.rates(|totals| totals.put.messages), "1.0 1.0 1.0");
         run(&mut stats, now, 60, false);
         let rates = stats.rates(|totals| totals.put.messages);
         let rates: Vec<f64> = rates.split(' ').map(|rate| rate.parse().unwrap()).collect();

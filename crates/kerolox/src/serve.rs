@@ -128,6 +128,8 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     let limits = limits(&loaded.server);
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, loopback);
+    // Changed settings are kept in the file, wherever the process goes to work.
+    options.config_file = loaded.file.as_deref().and_then(|file| std::path::absolute(file).ok());
     options.seed = seed(clock.now().wall);
     options.ram_bytes = ram_bytes();
     let boot_line = format!(

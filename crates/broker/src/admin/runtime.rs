@@ -87,7 +87,7 @@ impl Broker {
         put("putMessageTimesTotal", stored.messages.max(1).to_string());
         put("putMessageFailedTimes", totals.put_failed.to_string());
         put("putMessageSizeTotal", stored.bytes.to_string());
-        put("putMessageAverageSize", (stored.bytes as f64 / stored.messages.max(1) as f64).to_string());
+        put("putMessageAverageSize", java(stored.bytes as f64 / stored.messages.max(1) as f64));
         put("putTps", self.stats.rates(|totals| totals.put.messages));
         put("getFoundTps", self.stats.rates(|totals| totals.got.calls));
         put("getMissTps", self.stats.rates(|totals| totals.missed));
@@ -121,15 +121,15 @@ impl Broker {
         for path in &paths.commit_log {
             let space = self.desk.disk.space(path).ok();
             let ratio = space.map_or(-1.0, |space| used(&space));
-            put(&format!("commitLogDiskRatio_{}", path.display()), ratio.to_string());
+            put(&format!("commitLogDiskRatio_{}", path.display()), java(ratio));
             lowest = Some(lowest.map_or(ratio, |lowest| lowest.min(ratio)));
             total += space.map_or(0, |space| space.total);
             free += space.map_or(0, |space| space.free);
         }
-        put("commitLogDiskRatio", lowest.unwrap_or(-1.0).to_string());
+        put("commitLogDiskRatio", java(lowest.unwrap_or(-1.0)));
         let queues =
             self.desk.disk.space(&paths.consume_queue()).or_else(|_| self.desk.disk.space(&paths.root));
-        put("consumeQueueDiskRatio", queues.map_or(-1.0, |space| used(&space)).to_string());
+        put("consumeQueueDiskRatio", java(queues.map_or(-1.0, |space| used(&space))));
         put("commitLogDirCapacity", format!("Total : {}, Free : {}.", human(total), human(free)));
     }
 
@@ -141,6 +141,11 @@ impl Broker {
             put(&format!("scheduleMessageOffset_{level}"), format!("{next},{end}"));
         }
     }
+}
+
+/// With a fraction even where it is zero, as Java prints it.
+fn java(number: f64) -> String {
+    format!("{number:?}")
 }
 
 /// Share of a file system that is used, in whole percents rounded up, as a fraction.
