@@ -391,13 +391,14 @@ impl Service for Broker {
         let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
         let before = self.store.end();
         let result = self.serve(&call, out);
-        if self.topics.has_changes() || self.groups.has_changes() {
+        let changed = self.topics.has_changes() || self.groups.has_changes();
+        if changed {
             self.note_tables(now, out);
         }
         let appended = self.store.end() > before;
         match result {
             Ok(None) => {}
-            Ok(Some(_)) if self.has_refused_notes() => {
+            Ok(Some(_)) if changed && self.has_refused_notes() => {
                 let remark = "service not available now: the change could not be noted in the log; it is in \
                               effect, and noted as soon as the store accepts again";
                 Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(&call.ticket(), out);

@@ -189,3 +189,33 @@ fn one_message_is_found_by_its_place() {
     );
     assert_eq!(rig.ask(view(-1)).code(), 1);
 }
+
+#[test]
+fn messages_are_found_by_key_and_by_unique_id() {
+    use kerolox_protocol::rpc::consume::QueryRequest;
+    let mut rig = Rig::new();
+    rig.ask(send_with(1, "T", "a", &[("KEYS", "k1 k2"), ("UNIQ_KEY", "ID1")]));
+    rig.advance(10);
+    rig.ask(send_with(1, "T", "b", &[("KEYS", "k2"), ("UNIQ_KEY", "ID2")]));
+    rig.ask(send_with(1, "Other", "c", &[("KEYS", "k2"), ("UNIQ_KEY", "ID3")]));
+    let start = crate::rig::START.wall.0;
+    let query = |key: &str, unique: Option<bool>| QueryRequest {
+        topic: "T".into(),
+        key: key.into(),
+        max_num: 32,
+        begin_timestamp: start - 1_000,
+        end_timestamp: i64::MAX,
+        unique_key_query: unique,
+    };
+    let mut ask = |request: QueryRequest| rig.ask(Ask::new(2, 12, &request, b""));
+    let both = ask(query("k2", None));
+    assert_eq!((both.code(), both.bodies()), (0, vec!["a", "b"]), "in order of storing");
+    assert!(both.number("indexLastUpdatePhyoffset") > 0 && both.number("indexLastUpdateTimestamp") >= start);
+    assert_eq!(ask(query("ID2", Some(true))).bodies(), ["b"]);
+    assert_eq!(ask(QueryRequest { max_num: -1, ..query("k2", None) }).records().len(), 1);
+    // Whole seconds are what the index knows of times.
+    let early = ask(QueryRequest { end_timestamp: start - 900, ..query("k2", None) });
+    assert_eq!((early.code(), early.remark()), (22, "can not find message, maybe time range not correct"));
+    assert_eq!(ask(query("none", None)).code(), code::QUERY_NOT_FOUND);
+    assert_eq!(ask(QueryRequest { topic: "a/b".into(), ..query("k", None) }).code(), 1);
+}

@@ -185,3 +185,25 @@ fn no_power_cut_makes_our_own_export_look_foreign() {
         assert!(rig.lines.iter().all(|line| !line.contains("taken over")), "seed {seed}: {:?}", rig.lines);
     }
 }
+
+#[test]
+fn a_change_that_the_log_does_not_take_is_not_called_done() {
+    use crate::rig::Ask;
+    use kerolox_store::disk::memory::{Call, Fault, Harm};
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    rig.disk.plan(Fault::once(Call::Write, 1, Harm::Eio));
+    assert_eq!(rig.ask(send(1, "T", "lost")).code(), code::SERVICE_NOT_AVAILABLE);
+    let create = Ask::new(1, 17, &(), b"")
+        .with("topic", "New")
+        .with("readQueueNums", 4)
+        .with("writeQueueNums", 4)
+        .with("perm", 6);
+    let refused = rig.ask(create);
+    assert_eq!(refused.code(), code::SERVICE_NOT_AVAILABLE, "{refused:?}");
+    assert!(refused.remark().contains("could not be noted in the log"), "{}", refused.remark());
+    // Questions are answered as before.
+    let max = rig.ask(Ask::new(1, 30, &(), b"").with("topic", "T").with("queueId", 0));
+    assert_eq!((max.code(), max.number("offset")), (0, 1));
+    assert_eq!(rig.ask(pull(2, "T", 0)).code(), 0);
+}
