@@ -62,6 +62,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything durable on the file system of `path`, names included. `false`: this disk cannot, each
+    /// file must be synced for itself.
+    fn sync_all(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
     /// Room left.
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Takes an exclusive lock that ends with the process; `WouldBlock` when another process has it.

@@ -12,7 +12,7 @@ use crate::{
     disk::{Disk, Paths, Space},
     ends::Ends,
     index::{IndexDone, IndexJob},
-    log::{Segment, Unflushed},
+    log::{Segment, Unflushed, Zero},
     queue::{
         QueueWrite,
         files::{Files, Touched},
@@ -21,6 +21,9 @@ use crate::{
 };
 use kerolox_protocol::{LogOffset, Millis, record};
 use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
+
+/// From so many queue files on, syncing the whole file system is cheaper than syncing each.
+const SYNC_ALL: usize = 64;
 
 /// Work that may block on the disk; to be run away from whoever owns the store.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(crate) enum Work {
     Index(IndexJob),
     Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64 },
+    Zero(Zero),
     Probe(Probe),
     Delete { disk: Arc<dyn Disk>, paths: Vec<PathBuf> },
     Clean(Clean),
@@ -50,6 +54,7 @@ pub(crate) enum Outcome {
     Index(IndexDone),
     Checkpoint { snapshot: Box<Snapshot>, result: io::Result<()> },
     Spare(Result<Segment, (PathBuf, io::Error)>),
+    Zeroed(io::Result<u64>),
     Probed(Probed),
     Deleted(io::Result<()>),
     Cleaned(io::Result<Cleaned>),
@@ -133,6 +138,7 @@ impl StoreJob {
             Work::Spare { disk, dir, base, segment_bytes } => {
                 Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes))
             }
+            Work::Zero(zero) => Outcome::Zeroed(zero.run()),
             Work::Probe(probe) => Outcome::Probed(probe.run()),
             Work::Delete { disk, paths } => Outcome::Deleted(delete(&*disk, &paths)),
             Work::Clean(clean) => Outcome::Cleaned(clean.run()),
@@ -159,17 +165,7 @@ fn flush(disk: &dyn Disk, what: &Unflushed) -> io::Result<Flushed> {
 impl Snapshot {
     /// What is remembered must be durable before it is remembered; `abort` goes last of all.
     pub(crate) fn run(&self) -> io::Result<()> {
-        let (files, dirs) = &self.dirty;
-        for (topic, id, number) in files {
-            self.files.sync(topic, *id, *number)?;
-        }
-        for dir in dirs {
-            match self.disk.sync_dir(dir) {
-                // Deleted meanwhile, with its files.
-                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
-        }
+        self.sync_queues()?;
         let root = &self.paths.root;
         smallfile::replace(&*self.disk, &Ends::path(root), &self.ends.encode(), Backup::No)?;
         checkpoint::save_checkpoint(&*self.disk, &self.paths, &self.checkpoint)?;
@@ -180,6 +176,24 @@ impl Snapshot {
             self.disk.sync_dir(spare.path.parent().unwrap_or(root))?;
         }
         checkpoint::mark_stopped(&*self.disk, &self.paths)
+    }
+
+    fn sync_queues(&self) -> io::Result<()> {
+        let (files, dirs) = &self.dirty;
+        if files.len() > SYNC_ALL && self.disk.sync_all(self.files.dir())? {
+            return Ok(());
+        }
+        for (topic, id, number) in files {
+            self.files.sync(topic, *id, *number)?;
+        }
+        for dir in dirs {
+            match self.disk.sync_dir(dir) {
+                // Deleted meanwhile, with its files.
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     /// Digest of the original's checkpoint as this leaves it.

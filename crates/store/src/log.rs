@@ -11,12 +11,15 @@
 //!                  ◄──── chunks: also in memory ───────►
 //! ```
 
+mod ahead;
 mod chunks;
 mod segment;
 
+pub(crate) use ahead::Zero;
 pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
 use crate::disk::{Disk, File};
+use ahead::Gate;
 use chunks::Chunks;
 use kerolox_protocol::{
     LogOffset, Millis,
@@ -60,6 +63,10 @@ pub(crate) struct Log {
     flushed: u64,
     /// A file was made or removed since the directory was last synced.
     dir_dirty: bool,
+    /// Zeros are written up to here.
+    zeroed: u64,
+    /// Between the log and the job that writes zeros.
+    gate: Arc<Gate>,
 }
 
 impl Log {
@@ -84,6 +91,8 @@ impl Log {
             written: end,
             flushed: end,
             dir_dirty: false,
+            zeroed: 0,
+            gate: Arc::default(),
         };
         // Files of earlier runs were synced with their directory before anything in them was confirmed.
         log.dir_dirty = log.segments.is_empty();
@@ -211,6 +220,7 @@ impl Log {
         if self.written == self.end {
             return Ok(());
         }
+        self.gate.claim(self.end);
         for (at, bytes) in self.chunks.since(self.written) {
             let Some(segment) = find(&self.segments, at) else {
                 return Err(io::Error::new(io::ErrorKind::NotFound, format!("no log file holds {at}")));
@@ -256,6 +266,31 @@ impl Log {
         let last = self.segments.back()?;
         let used = self.end - last.base;
         (self.spare.is_none() && used > self.segment_bytes / 4 * 3).then_some(last.base + self.segment_bytes)
+    }
+
+    /// The next part to be filled with zeros ahead of the end, while there are few.
+    pub(crate) fn wants_zeros(&mut self) -> Option<io::Result<Zero>> {
+        let from = self.zeroed.max(self.end.next_multiple_of(ahead::BLOCK));
+        if from >= self.end + ahead::FEW {
+            return None;
+        }
+        let last = self
+            .segments
+            .iter()
+            .chain(&self.spare)
+            .find(|segment| (segment.base..segment.base + self.segment_bytes).contains(&from))?;
+        let to = (last.base + self.segment_bytes).min(from + ahead::JOB).min(self.end + ahead::ENOUGH);
+        let (base, gate) = (last.base, Arc::clone(&self.gate));
+        Some(last.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
+    }
+
+    pub(crate) fn set_zeroed(&mut self, upto: u64) {
+        self.zeroed = self.zeroed.max(upto);
+    }
+
+    /// Goes without zeros for a while.
+    pub(crate) fn skip_zeros(&mut self) {
+        self.zeroed = self.end + ahead::FEW;
     }
 
     pub(crate) fn take_spare(&mut self) -> Option<Segment> {

@@ -260,8 +260,11 @@ impl Recovery<'_> {
             let why = match cursor.look(at)? {
                 Found::Record(record) => {
                     let size = u64::from(record.size);
+                    // No CRC covers the properties, and a torn write leaves zeros at their end. Behind a record
+                    // that ends so by its sender's will others stand, unless a power cut decided what stands.
                     let hollow = left.aborted && record.properties.last() == Some(&0);
-                    if hollow && cursor.find_behind(at + size - 1, self.last_ms)?.is_none() {
+                    let unsure = power_cut && at >= flushed;
+                    if hollow && (unsure || cursor.find_behind(at + size - 1, self.last_ms)?.is_none()) {
                         let line = format!("a torn record at {at} is cut off: its properties end in zeros");
                         self.report.lines.push(line);
                         break;

@@ -231,6 +231,11 @@ impl Store {
         self.used_percent
     }
 
+    /// What made the index stop taking keys, if anything did; a restart makes up for it.
+    pub fn index_failed(&self) -> Option<io::ErrorKind> {
+        self.index.as_ref().and_then(Index::failed)
+    }
+
     /// Parts of the log that were found damaged: their messages are lost, and reads pass over them.
     pub fn damaged(&self) -> &[Range<u64>] {
         &self.damaged

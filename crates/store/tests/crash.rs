@@ -86,6 +86,7 @@ fn every_state(flush: Flush, per_point: u64) -> u64 {
 }
 
 /// States per point; `CRASH_STATES` asks for more.
+#[allow(clippy::disallowed_methods, reason = "the size of a test run is no configuration")]
 fn per_point() -> u64 {
     std::env::var("CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
 }

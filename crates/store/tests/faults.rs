@@ -182,7 +182,8 @@ fn damage_in_the_middle_is_reported_and_passed_over() {
         world.store = None;
         world.open();
         let next = world.sent.iter().find(|sent| sent.end.0 > victim.end.0).unwrap().clone();
-        assert_eq!(world.store().damaged(), [at..next.end.0 - next.size]);
+        let damaged = at..next.end.0 - next.size;
+        assert_eq!(world.store().damaged(), std::slice::from_ref(&damaged));
         assert_eq!(world.opened.lines.iter().any(|line| line.contains("damage in the log")), round == 0);
         let expected: Vec<_> = world
             .sent

@@ -84,6 +84,7 @@ proptest! {
 }
 
 /// Few in the gate; `PROPTEST_CASES` asks for more.
+#[allow(clippy::disallowed_methods, reason = "the size of a test run is no configuration")]
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
 }

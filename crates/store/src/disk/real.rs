@@ -126,6 +126,12 @@ impl Disk for RealDisk {
         Ok(fs::fsync(open_dir(path)?)?)
     }
 
+    #[cfg(target_os = "linux")]
+    fn sync_all(&self, path: &Path) -> io::Result<bool> {
+        fs::syncfs(open_dir(path)?)?;
+        Ok(true)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = fs::statvfs(path)?;
         // Blocks reserved for root, or otherwise out of reach, are neither used nor free: counting them as used

@@ -81,7 +81,7 @@ impl Chunks {
     /// Forgets the oldest chunks beyond the limit, never a byte at or behind `written`, never the last chunk.
     pub(crate) fn trim(&mut self, written: u64) {
         while self.chunks.len() > 1 && self.bytes > self.bytes_max {
-            if !self.chunks.front().is_some_and(|chunk| chunk.end() <= written) {
+            if self.chunks.front().is_none_or(|chunk| chunk.end() > written) {
                 return;
             }
             if let Some(mut chunk) = self.chunks.pop_front() {

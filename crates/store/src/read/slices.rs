@@ -47,11 +47,16 @@ impl Slices {
     /// a disk that read from elsewhere must not be believed.
     pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let before = out.len();
-        let result = self.parts.iter().try_for_each(|part| part.read_into(out));
-        if result.is_err() {
-            out.truncate(before);
+        let mut rest = &self.parts[..];
+        while let Some(first) = rest.first() {
+            let (now, later) = rest.split_at(first.neighbours(rest));
+            if let Err(why) = read_run(now, out) {
+                out.truncate(before);
+                return Err(why);
+            }
+            rest = later;
         }
-        result
+        Ok(())
     }
 
     pub(super) fn push(&mut self, log: &Log, entry: &QueueEntry, cold: bool) -> io::Result<()> {
@@ -95,18 +100,48 @@ impl Part {
         }
     }
 
-    fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let before = out.len();
-        match &self.from {
-            From::Memory(bytes) => out.extend_from_slice(bytes),
-            From::File(file, base) => {
-                out.resize(before + self.len as usize, 0);
-                let (_, new) = out.split_at_mut(before);
-                file.read_at(new, self.at - base)?;
-            }
-        }
-        check(out.get(before..).unwrap_or(&[]), self.at)
+    /// How many parts from this one on, the first of `parts`, are worth one read: in one file, with little
+    /// between them.
+    fn neighbours(&self, parts: &[Part]) -> usize {
+        let near = |two: &&[Part]| match two {
+            [a, b] => match (&a.from, &b.from) {
+                (From::File(_, base), From::File(_, other)) => {
+                    base == other && b.at.checked_sub(a.at + a.len).is_some_and(|gap| gap <= GAP_MAX)
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        1 + parts.windows(2).take_while(near).count()
     }
+}
+
+/// Bytes between two parts up to which reading them as well costs less than a second call.
+const GAP_MAX: u64 = 4 << 10;
+
+/// Reads neighbours at once, drops what is between them, and checks each.
+fn read_run(parts: &[Part], out: &mut Vec<u8>) -> io::Result<()> {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
+    let before = out.len();
+    match &first.from {
+        From::Memory(bytes) => out.extend_from_slice(bytes),
+        From::File(file, base) => {
+            let span = (last.at + last.len - first.at) as usize;
+            out.resize(before + span, 0);
+            let (_, new) = out.split_at_mut(before);
+            file.read_at(new, first.at - base)?;
+        }
+    }
+    let mut end = before;
+    for part in parts {
+        let from = before + (part.at - first.at) as usize;
+        let len = part.len as usize;
+        out.copy_within(from..from + len, end);
+        check(out.get(end..end + len).unwrap_or(&[]), part.at)?;
+        end += len;
+    }
+    out.truncate(end);
+    Ok(())
 }
 
 /// Whether the bytes are records that stand back to back from `at` on.

@@ -5,6 +5,7 @@
 //! | flush | written beyond flushed; under [`Flush::Async`] after an interval | one |
 //! | write-behind, checkpoint, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
 //! | a log file made ahead | the last is three quarters full | one |
+//! | zeros ahead of the end | few are left, under [`Flush::Sync`] | one |
 //! | probe of the disk, deletion of log files | after an interval | one |
 
 use super::Store;
@@ -59,6 +60,7 @@ pub(super) struct Agenda {
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
     spare_busy: bool,
+    zeroing: bool,
     probing: bool,
     last_probe: Option<Millis>,
     delete_asked: bool,
@@ -90,6 +92,7 @@ impl Agenda {
             last_index: None,
             digest,
             spare_busy: false,
+            zeroing: false,
             probing: false,
             last_probe: None,
             delete_asked: false,
@@ -117,6 +120,7 @@ impl Store {
         self.queue_jobs(now, into);
         self.index_job(now, into);
         self.spare_job(into);
+        self.zero_job(into);
         self.probe_job(now, into);
         into.extend(self.agenda.deletion.take().map(StoreJob));
     }
@@ -164,6 +168,17 @@ impl Store {
                     // Made ahead only to save time: the append that needs it will say what is wrong.
                     Err((path, why)) => {
                         tracing::warn!(path = %path.display(), %why, "no log file was made ahead")
+                    }
+                }
+            }
+            Outcome::Zeroed(result) => {
+                self.agenda.zeroing = false;
+                match result {
+                    Ok(upto) => self.log.set_zeroed(upto),
+                    // Not needed to go on: the append that finds no room will refuse.
+                    Err(why) if is_no_room(&why) => self.log.skip_zeros(),
+                    Err(why) => {
+                        self.poison("writing ahead of the log", &why);
                     }
                 }
             }
@@ -336,7 +351,8 @@ impl Store {
         let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
         let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
         let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
-        let stop = self.stopping && all_done && !agenda.spare_busy && !agenda.probing;
+        let idle = !agenda.spare_busy && !agenda.zeroing && !agenda.probing;
+        let stop = self.stopping && all_done && idle;
         let due =
             stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
         if !due || self.stopping && !stop {
@@ -462,6 +478,24 @@ impl Store {
             self.agenda.spare_busy = true;
             let (disk, dir) = (Arc::clone(&self.disk), self.log.dir().clone());
             into.push(StoreJob(Work::Spare { disk, dir, base, segment_bytes: self.log.segment_bytes() }));
+        }
+    }
+
+    /// Zeros ahead make flushes fast; only who waits for flushes cares.
+    fn zero_job(&mut self, into: &mut Vec<StoreJob>) {
+        if self.options.flush != Flush::Sync || self.agenda.zeroing || self.stopping || self.no_room.is_some()
+        {
+            return;
+        }
+        match self.log.wants_zeros() {
+            Some(Ok(zero)) => {
+                self.agenda.zeroing = true;
+                into.push(StoreJob(Work::Zero(zero)));
+            }
+            Some(Err(why)) => {
+                self.poison("opening a log file to write ahead", &why);
+            }
+            None => {}
         }
     }
 

@@ -225,7 +225,7 @@ impl World {
 
     /// A record that was sent with a key is found by it, exactly once.
     fn check_key(&self, store: &Store, sent: &Sent) {
-        if sent.keyless {
+        if sent.keyless || store.index_failed().is_some() {
             return;
         }
         let found =
