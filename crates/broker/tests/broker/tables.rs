@@ -6,6 +6,7 @@ use crate::{
     rig::{Ask, Got, Rig, options},
 };
 use kerolox_protocol::code;
+use kerolox_store::disk::memory::{Call, Fault, Harm};
 
 const DELETE_TOPIC: i32 = 215;
 const SET_GROUP: i32 = 200;
@@ -229,5 +230,20 @@ fn strangers_may_not_administer() {
         let got = rig.ask(Ask::bare(9, code));
         assert_eq!(got.code(), code::NO_PERMISSION, "{code}");
         assert!(got.remark().contains("adminNetworks"));
+    }
+}
+
+#[test]
+fn while_changes_wait_for_a_store_that_refuses_who_only_reads_is_answered() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.ask(send(1, "T", "x")).code(), 0);
+    rig.disk.plan(Fault::once(Call::Write, 1, Harm::Eio));
+    for name in ["Lost", "Waits"] {
+        let refused = rig.ask(set_topic(name, 4, 4, 6));
+        assert_eq!(refused.code(), code::SERVICE_NOT_AVAILABLE, "{name}: {}", refused.remark());
+    }
+    for reads in [Ask::bare(9, 28), Ask::bare(9, 30).with("topic", "T").with("queueId", 0)] {
+        let read = rig.ask(reads);
+        assert_eq!(read.code(), code::SUCCESS, "{}", read.remark());
     }
 }
