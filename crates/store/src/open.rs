@@ -51,7 +51,27 @@ impl fmt::Display for OpenError {
                     "the store needs to read and write {path}: {why}; change its owner or storePathRootDir"
                 )
             }
-            Cause::Io(why) => write!(f, "cannot open the store at {path}: {why}"),
+            Cause::Io(why) if why.kind() == io::ErrorKind::NotADirectory => {
+                write!(f, "the store {path} is a file or lies below one: set storePathRootDir to a directory")
+            }
+            Cause::Io(why) if is_full(why.kind()) => {
+                write!(
+                    f,
+                    "the store {path} cannot be opened: {why}; make room there or set storePathRootDir to another \
+                     disk"
+                )
+            }
+            Cause::Io(why) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                write!(
+                    f,
+                    "the store {path} is on a read-only file system: set storePathRootDir to another one"
+                )
+            }
+            Cause::Io(why) => write!(
+                f,
+                "cannot open the store at {path}: {why}; look at that disk, or set storePathRootDir to another \
+                 directory"
+            ),
             Cause::Foreign(name) => write!(
                 f,
                 "{path} holds {name:?}, which is no file of a message store: is this the right directory? Move it \
@@ -72,6 +92,11 @@ impl fmt::Display for OpenError {
     }
 }
 impl std::error::Error for OpenError {}
+
+/// Whether the disk, a quota or a limit of the process leaves no room.
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
 
 impl OpenError {
     pub(crate) fn new(path: impl Into<PathBuf>, cause: Cause) -> OpenError {

@@ -95,6 +95,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let root = options.paths.root.clone();
     let first_dir = options.paths.commit_log.first().cloned();
     let dir = first_dir.ok_or_else(|| OpenError::new(&root, Cause::Option("storePathCommitLog is empty")))?;
+    dirs::look(&**disk, &options)?;
     dirs::make(&**disk, &root)?;
     let lock = checkpoint::lock(&**disk, &options.paths).map_err(|why| {
         let cause = if why.kind() == io::ErrorKind::WouldBlock { Cause::Locked } else { Cause::Io(why) };

@@ -7,7 +7,10 @@ use crate::{
     options::Options,
     queue::ENTRY_BYTES,
 };
-use std::{collections::VecDeque, path::Path};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 /// Directory for what is not understood, under the root.
 pub(super) const QUARANTINE: &str = "kerolox.quarantine";
@@ -35,15 +38,17 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The files of the log, in order and without gaps. A store keeps the file size it was made with, which is
-/// `known` if a Kerolox had it before. From `unsure_from` on a power cut may have taken names and lengths.
-pub(super) fn segments(
-    disk: &dyn Disk,
-    options: &mut Options,
-    known: Option<u64>,
-    unsure_from: u64,
-    lines: &mut Vec<String>,
-) -> Result<VecDeque<Segment>, OpenError> {
+/// Refuses a directory that holds what no store has, before anything is made in it.
+pub(super) fn look(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
+    match log_files(disk, options) {
+        Err(refused @ OpenError { cause: Cause::Foreign(_), .. }) => Err(refused),
+        // What cannot be read is found again, under the name that was configured, where it is made.
+        _ => Ok(()),
+    }
+}
+
+/// What lies in the log's directories: first byte, path and length of each file, in order.
+fn log_files(disk: &dyn Disk, options: &Options) -> Result<Vec<(u64, PathBuf, u64)>, OpenError> {
     let mut found = Vec::new();
     for dir in &options.paths.commit_log {
         let entries = match disk.list(dir) {
@@ -58,6 +63,19 @@ pub(super) fn segments(
         }
     }
     found.sort_by_key(|(base, ..)| *base);
+    Ok(found)
+}
+
+/// The files of the log, in order and without gaps. A store keeps the file size it was made with, which is
+/// `known` if a Kerolox had it before. From `unsure_from` on a power cut may have taken names and lengths.
+pub(super) fn segments(
+    disk: &dyn Disk,
+    options: &mut Options,
+    known: Option<u64>,
+    unsure_from: u64,
+    lines: &mut Vec<String>,
+) -> Result<VecDeque<Segment>, OpenError> {
+    let found = log_files(disk, options)?;
     // The last file may be shorter: a crash came before its length was set, or while its end was cleared.
     let first = found.first().map(|(_, _, len)| *len).filter(|len| *len > 0);
     let size = known.or(first);
