@@ -99,13 +99,20 @@ fn broker(words: &[String]) -> Result<()> {
 
 fn configuration(role: Role, flags: &Flags) -> Result<Loaded> {
     let text = match &flags.config_file {
-        Some(name) => Some(
-            std::fs::read_to_string(name).with_context(|| format!("read the configuration file {name}"))?,
-        ),
+        Some(name) => Some(read_file(name)?),
         None => None,
     };
     let file = flags.config_file.as_deref().zip(text.as_deref()).map(|(name, text)| File { name, text });
     load_with(role, file, flags.namesrv_addr.as_deref(), &flags.settings)
+}
+
+/// The original reads bytes as Latin-1. Keys and values are ASCII; a comment in any other encoding must not keep a
+/// server from starting, and one in UTF-8 is shown as it was written.
+fn read_file(name: &str) -> Result<String> {
+    let bytes = std::fs::read(name)
+        .with_context(|| format!("read the configuration file {name} (name another one with -c)"))?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|bad| bad.as_bytes().iter().copied().map(char::from).collect()))
 }
 
 /// Reads all sources; all problems become one error.

@@ -222,6 +222,25 @@ impl Server {
         kill_process(pid, signal).expect("signal the server");
     }
 
+    /// Stops it from running, as a debugger does, until [`Signal::CONT`]. It halts thread by thread; this
+    /// returns after the last one.
+    pub fn halt(&self) {
+        self.signal(Signal::STOP);
+        let until = Instant::now() + DEADLINE;
+        while !self.threads().all(|state| state == "T") {
+            assert!(Instant::now() < until, "it does not halt");
+            std::thread::yield_now();
+        }
+    }
+
+    fn threads(&self) -> impl Iterator<Item = String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+        tasks.map_while(Result::ok).filter_map(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            Some(stat.rsplit(") ").next()?.split(' ').next()?.to_owned())
+        })
+    }
+
     /// Waits for its end; the ends of both outputs are the event to wait for.
     pub fn end(mut self) -> Ended {
         let began = Instant::now();
