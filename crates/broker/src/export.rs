@@ -36,6 +36,8 @@ const OFFSETS: &str = "consumerOffset.json";
 const DELAY: &str = "delayOffset.json";
 /// All exported files.
 pub const FILES: [&str; 4] = [TOPICS, GROUPS, OFFSETS, DELAY];
+/// Each so many bytes of text put the next export off by a millisecond: 30 MB, half a minute.
+const BYTES_PER_MS: usize = 1_000;
 /// Hashes of a file that count as ours: the last, and the one before in case the last was not renamed.
 const HASHES: usize = 2;
 
@@ -158,6 +160,9 @@ impl Broker {
         if std::mem::take(&mut self.export.delay) {
             texts.push((DELAY, self.delay_text()));
         }
+        // Large tables are written less often: making their text holds up everybody else, and the log has it.
+        let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
+        self.export.due = self.export.due + Millis((bytes / BYTES_PER_MS) as i64);
         let mut piece = Piece::default();
         let mut jobs = Vec::new();
         for (name, text) in texts {

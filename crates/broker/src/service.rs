@@ -479,7 +479,8 @@ impl Service for Broker {
         let running = self.stage == Stage::Running;
         let tables = running.then(|| self.state.next_timer(self.offsets.has_changes())).flatten();
         let delay = running.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
-        let export = running.then(|| self.export.next_timer()).flatten();
+        // While the log takes no notes, files would only repeat what it says.
+        let export = (running && !self.has_refused_notes()).then(|| self.export.next_timer()).flatten();
         let parts = [
             self.clients.next_timer(),
             self.registrar.next_timer(),

@@ -109,8 +109,8 @@ pub(crate) struct State {
     snapshot: Option<LogOffset>,
     snapshot_bytes: u64,
     delta_bytes: u64,
-    /// Notes the store refused, oldest first.
-    refused: Vec<Piece>,
+    /// The store refused a note: the next thing written is a snapshot, which has it.
+    behind: bool,
     again: Option<Millis>,
     offsets_due: Millis,
     /// Hashes of the last exports, newest last.
@@ -155,7 +155,7 @@ impl State {
             snapshot,
             snapshot_bytes,
             delta_bytes,
-            refused: Vec::new(),
+            behind: false,
             again: None,
             offsets_due: Millis(0),
             exports: BTreeMap::new(),
@@ -307,34 +307,28 @@ impl Broker {
         self.note(now, Piece { delay, ..Piece::default() });
     }
 
-    /// Appends a delta; keeps it for later if the store refuses, unless the store is beyond hope.
+    /// Appends a delta. If the store refuses, a snapshot follows as soon as it accepts again.
     pub(crate) fn note(&mut self, now: Now, mut piece: Piece) {
-        if piece.is_empty() {
-            return;
-        }
-        if !self.state.refused.is_empty() {
-            self.state.refused.push(piece);
+        if piece.is_empty() || self.state.behind {
             return;
         }
         if let Err(why) = self.append_piece(now, Tag::Delta, &mut piece) {
             warn!(%why, "state could not be noted in the log");
-            self.state.refused.push(piece);
+            self.state.behind = true;
+            self.state.force_snapshot();
             self.state.again = Some(now.mono + AGAIN_MS);
         }
     }
 
-    /// Whether notes wait for a store that refuses.
+    /// Whether something is not noted yet because the store refused.
     pub(crate) fn has_refused_notes(&self) -> bool {
-        !self.state.refused.is_empty()
+        self.state.behind
     }
 
-    /// What is due: refused notes, offsets, a snapshot.
+    /// What is due: offsets, a snapshot.
     pub(crate) fn state_tick(&mut self, now: Now) {
         if self.state.again.is_some_and(|again| again <= now.mono) {
             self.state.again = None;
-            for piece in std::mem::take(&mut self.state.refused) {
-                self.note(now, piece);
-            }
         }
         if self.offsets.has_changes() && self.state.offsets_due <= now.mono {
             self.note_offsets(now);
@@ -344,7 +338,7 @@ impl Broker {
 
     /// Writes the whole state if that is due.
     pub(crate) fn snapshot_tick(&mut self, now: Now) {
-        if self.state.again.is_none() && self.state.refused.is_empty() && self.snapshot_due() {
+        if self.state.again.is_none() && self.snapshot_due() {
             self.snapshot(now);
         }
     }
@@ -383,6 +377,7 @@ impl Broker {
             }
         }
         self.store.keep_from(first);
+        self.state.behind = false;
         self.state.snapshot = first;
         self.state.snapshot_bytes = bytes;
         self.state.delta_bytes = 0;

@@ -207,3 +207,29 @@ fn a_change_that_the_log_does_not_take_is_not_called_done() {
     assert_eq!((max.code(), max.number("offset")), (0, 1));
     assert_eq!(rig.ask(pull(2, "T", 0)).code(), 0);
 }
+
+#[test]
+fn what_a_full_disk_refused_is_noted_when_there_is_room_again() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    rig.disk.set_capacity(Some(1));
+    let big = "x".repeat(200_000);
+    let mut sent = 0;
+    while rig.ask(send(1, "T", &big)).code() == 0 {
+        sent += 1;
+        assert!(sent < 1_000, "the disk never gets full");
+    }
+    for n in 0..5 {
+        commit(&mut rig, n);
+        rig.advance(1_001);
+    }
+    assert_eq!(rig.ask(send(1, "Late", "x")).code(), code::SERVICE_NOT_AVAILABLE);
+    rig.disk.set_capacity(None);
+    rig.advance(60_000);
+    assert_eq!(rig.ask(send(1, "T", "again")).code(), 0);
+    commit(&mut rig, 9);
+    rig.advance(1_001);
+    let rig = rig.kill();
+    assert_eq!(committed(&rig), Some(9));
+    assert!(rig.broker.topics.get("Late").is_some(), "it was made, and could not be noted then");
+}
