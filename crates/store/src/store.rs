@@ -113,6 +113,18 @@ impl Store {
         Ok(())
     }
 
+    /// Takes over those options that may change while the store is open: intervals, limits, retention and the
+    /// rule for cold reads. The others are as they were when it was opened.
+    pub fn retune(&mut self, options: &Options) {
+        self.options.flush_interval = options.flush_interval;
+        self.options.behind_interval = options.behind_interval;
+        self.options.checkpoint_interval = options.checkpoint_interval;
+        self.options.message_bytes_max = options.message_bytes_max;
+        self.options.retention = options.retention.clone();
+        self.options.ram_bytes = options.ram_bytes;
+        self.options.memory_percent = options.memory_percent;
+    }
+
     /// The handle of a queue. Makes the queue in memory if there was none; it has no file before it has a
     /// message.
     pub fn slot(&mut self, topic: &TopicName, queue: QueueId) -> QueueSlot {

@@ -303,3 +303,18 @@ fn reads_far_behind_are_cold_and_small() {
     let near = store.plan(slot, QueueOffset(54), LIMITS, &mut |_| true);
     assert_eq!((near.count, near.slices.is_cold()), (6, false));
 }
+
+#[test]
+fn limits_may_change_while_the_store_is_open() {
+    let mut world = filled(Flush::Async, 1);
+    assert!(world.append("T", 0, 7_000).is_err());
+    let mut options = world.options.clone();
+    options.message_bytes_max = 8 << 10;
+    options.segment_bytes = 1;
+    world.store().retune(&options);
+    world.append("T", 0, 7_000).unwrap();
+    world.store().commit().unwrap();
+    world.check();
+    world.reopen();
+    world.check();
+}
