@@ -29,7 +29,7 @@ use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{Appended, Dispatch, QueueEntry, QueueSlot, Store};
+use kerolox_store::{Appended, DROPS, Dispatch, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::warn;
@@ -97,6 +97,11 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// Topics that are gone.
+    pub(crate) fn gone(topics_gone: Vec<String>) -> Piece {
+        Piece { topics_gone, ..Piece::default() }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Piece { form: self.form, ..Piece::default() }
     }
@@ -416,6 +421,9 @@ impl Broker {
         let body = serde_json::to_vec(piece).map_err(|why| why.to_string())?;
         let mut properties = Vec::new();
         props::push(&mut properties, "TAGS", tag.name());
+        if !piece.topics_gone.is_empty() {
+            props::push(&mut properties, DROPS, &piece.topics_gone.join(" "));
+        }
         let draft = Draft {
             topic: STATE_TOPIC,
             queue_id: QueueId(0),

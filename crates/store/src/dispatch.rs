@@ -78,6 +78,20 @@ impl<'a> Dispatch<'a> {
     }
 }
 
+/// Topic in which the broker notes its state; clients cannot send to it.
+pub const STATE_TOPIC: &str = "rmq_sys_KEROLOX_STATE";
+/// Property of a record of [`STATE_TOPIC`]: names of topics, separated by blanks, whose messages before this
+/// record were deleted. Recovery needs it: the records themselves stay in the log, and a topic that was made
+/// again counts its queues from 0.
+pub const DROPS: &str = "KEROLOX_DROPS";
+
+/// Topics whose earlier messages are gone as of this record.
+pub(crate) fn drops<'a>(record: &Record<'a>) -> impl Iterator<Item = &'a str> {
+    let noted = record.topic == STATE_TOPIC;
+    let lists = pairs(record.properties).filter(move |(name, _)| noted && *name == DROPS);
+    lists.flat_map(|(_, names)| names.split(' ')).filter(|name| !name.is_empty())
+}
+
 /// Pairs of a property string: `name 0x01 value` joined by `0x02`. Pieces without name or value, or that are
 /// not UTF-8, are passed over, as the original does.
 fn pairs(properties: &[u8]) -> impl Iterator<Item = (&str, &str)> {

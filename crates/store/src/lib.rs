@@ -28,7 +28,7 @@ mod retain;
 mod store;
 mod types;
 
-pub use dispatch::{DELAY_TOPIC, Dispatch, tags_code};
+pub use dispatch::{DELAY_TOPIC, DROPS, Dispatch, STATE_TOPIC, tags_code};
 pub use job::{StoreDone, StoreJob};
 pub use open::{Cause, OpenError};
 pub use options::{Flush, Options, Retention};

@@ -18,7 +18,7 @@ mod scan;
 use crate::{
     checkpoint::{self, Lock},
     disk::Disk,
-    dispatch::Dispatch,
+    dispatch::{self, Dispatch},
     ends::Ends,
     index::{Index, Mark, PENDING_WORTH, Shape, Trust},
     log::Log,
@@ -329,6 +329,7 @@ impl Recovery<'_> {
         self.report.records += 1;
         self.last_ms = self.last_ms.max(record.store_ms);
         let dispatch = Dispatch::of_record(record);
+        dispatch::drops(record).for_each(|topic| self.drop_topic(topic));
         if !dispatch.queued {
             return;
         }
@@ -344,6 +345,16 @@ impl Recovery<'_> {
         let entry = QueueEntry { at, size: record.size, tags_code };
         let slot = self.queues.slot(record.topic, id);
         self.enqueue(slot, Placed { offset: offset.0, entry });
+    }
+
+    /// The topic was deleted here: what the log told of it so far was not wanted any more.
+    fn drop_topic(&mut self, topic: &str) {
+        let slots: Vec<QueueSlot> = self.queues.queues_of(topic).into_iter().collect();
+        for slot in slots {
+            self.odd.remove(&slot);
+            self.files.forget(slot);
+            self.queues.clear(slot);
+        }
     }
 
     /// Puts an entry into its queue. An offset that does not follow may be damaged, since no CRC covers it, or

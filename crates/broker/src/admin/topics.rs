@@ -6,6 +6,7 @@ use crate::{
     Broker,
     call::{Call, Fail, Handle, Out, Reply, handlers},
     clients::serve::shown,
+    state::Piece,
     topics::{QUEUES_MAX, SCHEDULE_TOPIC, STATE_TOPIC, TopicConfig, TopicFilterType},
 };
 use kerolox_net::Now;
@@ -39,6 +40,8 @@ handlers![
     DeleteExpiredCommitLog,
 ];
 
+/// Topics noted as gone in one record: their names are a property, which has at most 32 KiB.
+const DROPS_OF_NOTE: usize = 200;
 /// Highest permission: template, write, read, and the unused priority bit.
 const PERM_MAX: i32 = 15;
 
@@ -236,6 +239,11 @@ impl Handle<CleanUnusedTopic> for Broker {
                 self.store.delete_topic(&topic);
                 cleaned.push(topic);
             }
+        }
+        // A crash must not bring them back under a new topic of the same name.
+        for names in cleaned.chunks(DROPS_OF_NOTE) {
+            let topics_gone = names.iter().map(ToString::to_string).collect();
+            self.note(call.now, Piece::gone(topics_gone));
         }
         info!(peer = %call.peer.addr, topics = ?cleaned, "queues of unknown topics deleted by request");
         Ok(Reply::ok(()))

@@ -111,6 +111,32 @@ fn a_deleted_topic_leaves_nothing() {
     assert_eq!(rig.ask(pull(2, "T", 0)).bodies(), ["new"]);
 }
 
+/// The log still has the old records, and the new topic counts from 0 again: recovery must know where the
+/// border is, or it takes the one for the other and loses what was acknowledged.
+#[test]
+fn a_topic_that_was_deleted_and_made_again_survives_a_kill_with_its_new_messages_alone() {
+    // Pauses let files be written and progress be kept: before the deletion, after it, and at the end.
+    for (news, pauses) in (1..4).flat_map(|news| (0..8).map(move |pauses| (news, pauses))) {
+        let pause = |rig: &mut Rig, bit: i32| rig.advance(if pauses & bit == 0 { 0 } else { 3_000 });
+        let mut rig = Rig::new();
+        rig.ask(send(1, "T", "old"));
+        rig.ask(send(1, "T", "older"));
+        pause(&mut rig, 1);
+        rig.ask(Ask::bare(9, DELETE_TOPIC).with("topic", "T"));
+        pause(&mut rig, 2);
+        let wanted: Vec<String> = (0..news).map(|n| format!("new{n}")).collect();
+        for (at, body) in wanted.iter().enumerate() {
+            assert_eq!(rig.ask(send(1, "T", body)).number("queueOffset"), at as i64);
+        }
+        pause(&mut rig, 4);
+        let mut rig = rig.kill();
+        let got = rig.ask(pull(2, "T", 0));
+        assert_eq!(got.code(), code::SUCCESS, "{news} new, pauses {pauses}: {:?}", rig.lines);
+        assert_eq!(got.bodies(), wanted, "pauses {pauses}: {:?}", rig.lines);
+        assert_eq!(rig.ask(send(1, "T", "next")).number("queueOffset"), news);
+    }
+}
+
 #[test]
 fn a_pull_held_for_a_deleted_topic_is_answered() {
     let mut rig = Rig::new();
