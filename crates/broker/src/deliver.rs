@@ -13,7 +13,7 @@ use kerolox_store::{Dispatch, QueueEntry, QueueSlot};
 use tracing::warn;
 
 /// Messages delivered in one group, so that a long backlog does not hold up everybody else.
-const GROUP_MAX: usize = 1_024;
+const GROUP_MAX: usize = 128;
 /// After a refusal of the store, when a level tries again.
 const AGAIN_MS: Millis = Millis(100);
 

@@ -219,3 +219,24 @@ fn messages_are_found_by_key_and_by_unique_id() {
     assert_eq!(ask(query("none", None)).code(), code::QUERY_NOT_FOUND);
     assert_eq!(ask(QueryRequest { topic: "a/b".into(), ..query("k", None) }).code(), 1);
 }
+
+#[test]
+fn without_long_polling_a_pull_is_held_for_the_short_time() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    rig.broker.options.broker.long_polling_enable = false;
+    let opaque = rig.group(&[hold(2, "T", 1, "*")])[0];
+    rig.advance(999);
+    assert!(rig.answer(2, opaque).is_none());
+    rig.advance(1);
+    assert_eq!(rig.answer(2, opaque).unwrap().code(), code::PULL_NOT_FOUND);
+}
+
+#[test]
+fn a_hold_without_end_is_cut_to_the_brokers_limit() {
+    let mut rig = Rig::new();
+    rig.ask(send(1, "T", "x"));
+    let opaque = rig.group(&[hold(2, "T", 1, "*").with("suspendTimeoutMillis", i64::MAX)])[0];
+    rig.advance(600_000);
+    assert_eq!(rig.answer(2, opaque).unwrap().code(), code::PULL_NOT_FOUND);
+}

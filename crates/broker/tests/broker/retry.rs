@@ -140,3 +140,18 @@ fn giving_back_what_is_not_there_is_refused() {
     rig.broker.options.broker.broker_permission.0 = 4;
     assert_eq!(rig.ask(send_back(2, 0, 0)).code(), code::NO_PERMISSION);
 }
+
+#[test]
+fn a_long_backlog_of_delayed_messages_is_delivered_whole_and_in_order() {
+    let mut rig = Rig::new();
+    let asks: Vec<_> = (0..500).map(|n| send_with(1, "T", &format!("{n}"), &[("DELAY", "1")])).collect();
+    rig.group(&asks);
+    rig.advance(1_010);
+    let mut seen = Vec::new();
+    while let got = rig.ask(pull(9, "T", seen.len() as i64))
+        && got.code() == 0
+    {
+        seen.extend(got.bodies().iter().map(|body| body.parse::<usize>().unwrap()));
+    }
+    assert_eq!(seen, (0..500).collect::<Vec<_>>());
+}
