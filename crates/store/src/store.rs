@@ -4,7 +4,6 @@
 //! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
 
 mod append;
-mod tune;
 mod work;
 
 use crate::{
@@ -113,9 +112,13 @@ impl Store {
         Ok(())
     }
 
-    /// Takes over those options that may change while the store is open: intervals, limits, retention and the
-    /// rule for cold reads. The others are as they were when it was opened.
+    /// Takes over those options that may change while the store is open: flush mode, intervals, limits,
+    /// retention and the rule for cold reads. The others are as they were when it was opened.
+    ///
+    /// A change of the flush mode counts from now on: what was visible stays so, and what waited for a flush
+    /// under [`Flush::Sync`] becomes visible under [`Flush::Async`] at once.
     pub fn retune(&mut self, options: &Options) {
+        self.options.flush = options.flush;
         self.options.flush_interval = options.flush_interval;
         self.options.behind_interval = options.behind_interval;
         self.options.checkpoint_interval = options.checkpoint_interval;
@@ -123,6 +126,7 @@ impl Store {
         self.options.retention = options.retention.clone();
         self.options.ram_bytes = options.ram_bytes;
         self.options.memory_percent = options.memory_percent;
+        self.show();
     }
 
     /// The handle of a queue. Makes the queue in memory if there was none; it has no file before it has a

@@ -68,7 +68,7 @@ impl Broker {
     /// What follows from changed keys beyond their being read at the next use.
     fn keys_changed(&mut self, call: &Call<'_>, changed: &[&'static str]) {
         let now = call.now;
-        self.store.tune(&self.options.for_store());
+        self.store.retune(&self.options.for_store());
         for key in changed {
             match *key {
                 "namesrvAddr" => self.registrar.again(now),
