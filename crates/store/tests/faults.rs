@@ -131,6 +131,22 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again() {
 }
 
 #[test]
+fn stopping_on_a_full_disk_ends_and_loses_nothing() {
+    let mut world = World::new(Flush::Sync);
+    work(&mut world, 5);
+    for _ in 0..30 {
+        world.append("Fresh", 0, 100).unwrap();
+    }
+    world.store().commit().unwrap();
+    world.disk.set_write_budget(Some(100));
+    world.store().stop();
+    world.settle();
+    assert!(world.store().is_clean(), "there is nothing more to wait for");
+    world.disk.heal();
+    world.kill();
+}
+
+#[test]
 fn no_room_in_the_middle_of_a_write_loses_nothing() {
     for budget in (1..60_000).step_by(611) {
         let mut world = World::new(Flush::Sync);

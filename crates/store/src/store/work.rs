@@ -126,22 +126,25 @@ impl Store {
     }
 
     /// When [`Store::jobs`] wants to be called at the latest, on the monotonic clock.
+    ///
+    /// `None` while stopping: then one job's end leads to the next.
     pub fn next_timer(&self) -> Option<Millis> {
-        if self.poisoned.is_some() || self.agenda.stopped {
+        if self.poisoned.is_some() || self.stopping {
             return None;
         }
         let (agenda, options) = (&self.agenda, &self.options);
         let after = |last: Option<Millis>, pause| last.unwrap_or_default() + pause;
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
-        let writable = self.queues.pending() > 0 && !agenda.queues_busy;
+        let behind = self.queues.pending() > 0 && agenda.covered.upto < agenda.flushed.upto;
+        let writable = behind && !agenda.queues_busy;
         // While a job writes keys they count as pending; a timer for them would always be due.
         let keys = self
             .index
             .as_ref()
             .is_some_and(|index| index.pending() > 0 && !index.is_busy() && index.failed().is_none());
         // A checkpoint that waits for the index goes on when the index's job is done.
-        let changed =
-            agenda.covered.upto > agenda.checkpoint_covers && !agenda.queues_busy && agenda.waiting.is_none();
+        let idle = !agenda.queues_busy && agenda.waiting.is_none();
+        let changed = idle && agenda.covered.upto > agenda.checkpoint_covers;
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
             writable.then(|| after(agenda.last_behind, options.behind_interval)),
@@ -332,8 +335,9 @@ impl Store {
                 self.queues.on_written(&behind.writes);
                 self.agenda.covered = behind.covers;
             }
-            // Queues are derived from the log, so nothing is lost and the same write may be tried again.
-            Err(why) if is_no_room(&why) => {
+            // Queues are derived from the log, so nothing is lost and the same write may be tried again; but not
+            // for ever by a store that stops: the next start makes up for it.
+            Err(why) if is_no_room(&why) && !self.stopping => {
                 self.refuse_for_room(self.files.dir().clone(), &why);
             }
             Err(why) => {

@@ -135,6 +135,7 @@ impl World {
             let now = self.now;
             let mut jobs = std::mem::take(&mut self.jobs);
             self.store().jobs(now, &mut jobs);
+            self.timer_is_ahead();
             if jobs.is_empty() {
                 return;
             }
@@ -150,11 +151,19 @@ impl World {
         let now = self.now;
         let mut jobs = std::mem::take(&mut self.jobs);
         self.store().jobs(now, &mut jobs);
+        self.timer_is_ahead();
         if !jobs.is_empty() {
             let done = jobs.remove(which % jobs.len()).run();
             self.store().done(now, done);
         }
         self.jobs = jobs;
+    }
+
+    /// Once it was asked for jobs, a store waits: a timer that is due at once again would keep a core busy.
+    fn timer_is_ahead(&mut self) {
+        let now = self.now.mono;
+        let timer = self.store().next_timer();
+        assert!(timer.is_none_or(|timer| timer > now), "{timer:?} at {now}");
     }
 
     pub fn pass(&mut self, ms: i64) {
