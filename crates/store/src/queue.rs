@@ -83,6 +83,9 @@ pub(crate) struct Queue {
     pub(crate) alive: bool,
 }
 
+// A million idle queues are to fit into 128 MB.
+const _: () = assert!(size_of::<Queue>() <= 96);
+
 impl Queue {
     /// The offset that the next message gets.
     pub(crate) fn next(&self) -> u64 {
