@@ -1,6 +1,6 @@
 //! Kerolox's own commands.
 
-use crate::{logging, serve};
+use crate::{logging, serve, store_tools};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use std::{net::IpAddr, path::PathBuf};
@@ -37,6 +37,9 @@ enum Command {
     },
     /// Load a broker and report rate, latency and cost.
     Bench(kerolox_bench::Bench),
+    /// Look at a store's files, and repair them, while no broker has them.
+    #[command(subcommand)]
+    Store(store_tools::Store),
 }
 
 /// Options of `kerolox dev`.
@@ -72,6 +75,11 @@ pub fn run(words: Vec<String>) -> Result<()> {
         Command::Broker { words } => crate::original::run("mqbroker", &words),
         Command::Admin { words } => crate::original::run("mqadmin", &words),
         Command::Bench(bench) => kerolox_bench::run(bench),
+        Command::Store(verb) => match store_tools::run(verb)? {
+            true => Ok(()),
+            // What is wrong has been printed.
+            false => std::process::exit(1),
+        },
     }
 }
 

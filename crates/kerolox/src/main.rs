@@ -8,6 +8,7 @@ mod cli;
 mod logging;
 mod original;
 mod serve;
+mod store_tools;
 
 use std::{path::Path, process::ExitCode};
 

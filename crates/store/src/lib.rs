@@ -14,6 +14,7 @@ pub mod disk;
 pub mod ends;
 pub mod index;
 pub mod smallfile;
+pub mod tools;
 
 mod dispatch;
 mod hash;
