@@ -115,6 +115,14 @@ mod tests {
     }
 
     #[test]
+    fn odd_pairs_of_a_client_are_copied_as_they_are_read() {
+        let mut out = Vec::new();
+        copy(b"A\x01B\x01C\x02\x01D\x02E\x01\x02F\x01G", &[], &mut out);
+        assert_eq!(out, b"A\x01B\x01C\x02F\x01G");
+        assert_eq!(pairs(&out).collect::<Vec<_>>(), [("A", "B\u{1}C"), ("F", "G")]);
+    }
+
+    #[test]
     fn what_is_absent_has_its_default() {
         let known = Known::read(b"");
         assert!(known.wait && !known.transaction && known.delay_level == 0);

@@ -212,10 +212,11 @@ pub fn is_clean(text: &str) -> bool {
     !text.bytes().any(|b| b == NAME_END || b == ENTRY_END)
 }
 
-/// Appends an entry to the property string that is `out` from `start` on. Name and value are clean, see
-/// [`is_clean`]. No separator is left at the end: the next append adds it.
+/// Appends an entry to the property string that is `out` from `start` on. The name is clean, see [`is_clean`],
+/// and nothing in the value ends the entry; a value that came from a client may hold the separator of names,
+/// and is read back the same. No separator is left at the end: the next append adds it.
 pub fn append(out: &mut Vec<u8>, start: usize, name: &str, value: &[u8]) {
-    debug_assert!(is_clean(name) && !value.contains(&NAME_END) && !value.contains(&ENTRY_END));
+    debug_assert!(is_clean(name) && !value.contains(&ENTRY_END));
     if out.len() > start && out.last() != Some(&ENTRY_END) {
         out.push(ENTRY_END);
     }
