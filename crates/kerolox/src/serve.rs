@@ -169,8 +169,8 @@ fn sockets(config: &ServerConfig) -> SocketOptions {
 fn limits(config: &ServerConfig) -> Limits {
     Limits {
         frame_bytes_max: usize::try_from(config.frame_max_length.0).unwrap_or(usize::MAX),
-        idle: Millis(i64::try_from(config.server_channel_max_idle_time_seconds.0).unwrap_or(120) * 1000),
-        connect_timeout: Millis(i64::try_from(config.connect_timeout_millis.0).unwrap_or(3000)),
+        idle: Millis(config.server_channel_max_idle_time_seconds.0.saturating_mul(1000)),
+        connect_timeout: Millis(config.connect_timeout_millis.0),
         ..Limits::default()
     }
 }

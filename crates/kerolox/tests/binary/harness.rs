@@ -198,6 +198,11 @@ impl Server {
         self.err(|line| line.split_once(&mark)?.1.split([' ', ',']).next()?.parse().ok())
     }
 
+    /// What it logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.err.all()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -359,12 +364,16 @@ pub struct Answer {
 
 impl Wire {
     pub fn connect(addr: SocketAddr) -> Wire {
-        let socket =
-            TcpStream::connect_timeout(&addr, DEADLINE).unwrap_or_else(|why| panic!("{addr}: {why}"));
+        Wire::try_connect(addr).unwrap_or_else(|| panic!("nobody listens on {addr}"))
+    }
+
+    /// A connection, or nothing where nobody listens.
+    pub fn try_connect(addr: SocketAddr) -> Option<Wire> {
+        let socket = TcpStream::connect_timeout(&addr, DEADLINE).ok()?;
         socket.set_read_timeout(Some(DEADLINE)).expect("a read timeout");
         socket.set_write_timeout(Some(DEADLINE)).expect("a write timeout");
         socket.set_nodelay(true).expect("no delay");
-        Wire(socket)
+        Some(Wire(socket))
     }
 
     /// Whether all was taken; a server that closes early takes less.

@@ -2,5 +2,6 @@
 
 mod dev;
 mod harness;
+mod malformed;
 mod original;
 mod start_errors;
