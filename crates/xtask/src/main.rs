@@ -3,6 +3,7 @@
 //! Owns the order of the checks and the closing count. Knows no product code: it runs cargo and reads text.
 
 mod compare;
+mod dist;
 mod run;
 mod tidy;
 
@@ -14,6 +15,7 @@ const USAGE: &str = "\
 cargo xtask verify [--quick]   everything CI checks; changes nothing. --quick leaves out foreign clients
 cargo xtask fix                format, apply clippy's suggestions, write the generated pages anew
 cargo xtask tidy               the repository's own rules alone
+cargo xtask dist               build the release: static binary, links, sample configuration
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against the original, which is looked for in
                                ../shared/original; alone on the machine, or pairs are repeated and marked
@@ -29,6 +31,7 @@ fn main() -> Result<()> {
         ["verify", "--quick"] => verify(false),
         ["fix"] => fix(),
         ["tidy"] => tidy::check(&root()).map(drop),
+        ["dist"] => dist::build(),
         ["size"] => size(),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
         _ => bail!("{USAGE}"),

@@ -4,4 +4,5 @@ mod dev;
 mod harness;
 mod malformed;
 mod original;
+mod samples;
 mod start_errors;
