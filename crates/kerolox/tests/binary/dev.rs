@@ -56,7 +56,7 @@ fn a_message_passes_by_commands_alone() {
 
 #[test]
 fn sigterm_ends_it_within_a_second_even_with_open_connections_and_held_pulls() {
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let dev = Dev::start(dir.path());
     let mut pull = Wire::connect(dev.broker);
     assert_eq!(pull.ask(310, &send_v2("Held", 0), b"one").header.code, code::SUCCESS);
