@@ -152,7 +152,7 @@ pub fn spread(figures: impl Iterator<Item = f64>) -> Option<Spread> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     let upper = *all.get(middle)?;
-    let median = if all.len() % 2 == 0 { (all[middle - 1] + upper) / 2.0 } else { upper };
+    let median = if all.len().is_multiple_of(2) { (all[middle - 1] + upper) / 2.0 } else { upper };
     Some(Spread { min: *all.first()?, median, max: *all.last()? })
 }
 
