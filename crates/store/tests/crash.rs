@@ -3,8 +3,8 @@
 mod harness;
 
 use harness::{World, options, read_all};
-use kerolox_protocol::{LogOffset, Millis};
-use kerolox_store::{Flush, Store, disk::memory::MemDisk};
+use kerolox_protocol::{LogOffset, Millis, QueueId, TopicName};
+use kerolox_store::{Dispatch, Flush, Store, disk::memory::MemDisk};
 
 /// How much was promised after so many changes to the disk.
 struct Promise {
@@ -39,7 +39,7 @@ fn life(flush: Flush) -> (World, Vec<Promise>) {
 }
 
 /// Opens a state and compares: a beginning of what was sent, at least what was promised, each message where it
-/// was, and nothing else. Then appends, stops and opens again.
+/// was, and nothing else. Then crashes again, appends and loses power.
 fn check(disk: &MemDisk, world: &World, flushed: LogOffset) -> Result<(), String> {
     let options = world.options.clone();
     let open = |disk: &MemDisk| Store::open(disk.handle(), options.clone(), world.now.wall);
@@ -66,24 +66,77 @@ fn check(disk: &MemDisk, world: &World, flushed: LogOffset) -> Result<(), String
     }
     drop(store);
     // A second crash right after recovery finds the same.
-    let (store, again) = open(&disk.kill()).map_err(|why| why.to_string())?;
+    let disk = disk.kill();
+    let (store, again) = open(&disk).map_err(|why| why.to_string())?;
     if store.end() != end || !again.damaged.is_empty() {
         return Err(format!("{end} at first, {} later: {again:?}", store.end()));
     }
-    Ok(())
+    goes_on(&disk, store, world)
+}
+
+/// What is sent to a recovered store stands behind the rest, and outlives a power cut once it is flushed.
+fn goes_on(disk: &MemDisk, mut store: Store, world: &World) -> Result<(), String> {
+    let slot = store.slot(&TopicName::new("A").unwrap(), QueueId(0));
+    let offset = store.bounds(slot).max;
+    let draft = harness::draft("A", 0, b"after recovery", b"");
+    let sent = store.append(world.now.wall, &draft, slot, &Dispatch::of("A", 0, b""));
+    let sent = sent.map_err(|why| format!("a recovered store refuses: {why}"))?;
+    store.commit().map_err(|why| why.to_string())?;
+    let mut now = world.now;
+    while store.flushed() < sent.end {
+        now.mono = now.mono + Millis(100);
+        let mut jobs = Vec::new();
+        store.jobs(now, &mut jobs);
+        jobs.into_iter().for_each(|job| store.done(now, job.run()));
+    }
+    drop(store);
+    let disk = disk.power_cut(sent.end.0);
+    let (store, _) =
+        Store::open(disk.handle(), world.options.clone(), now.wall).map_err(|why| why.to_string())?;
+    match read_all(&store, "A", 0, offset.0).as_slice() {
+        [(at, body)] if *at == sent.queue_offset.0 && body == b"after recovery" => Ok(()),
+        found => Err(format!("what was sent after recovery is not there: {found:?}")),
+    }
+}
+
+/// Crashes again at every change that recovery makes, and compares as for the first crash.
+fn crash_in_recovery(disk: &MemDisk, world: &World, flushed: LogOffset) -> Result<u64, String> {
+    let disk = disk.kill();
+    disk.record();
+    let opened = Store::open(disk.handle(), world.options.clone(), world.now.wall);
+    drop(opened.map_err(|why| why.to_string())?);
+    let trace = disk.take_trace();
+    trace.each_crash(2, 3, |state| {
+        check(&state.disk, world, flushed).map_err(|why| {
+            format!("in recovery after {} changes, outcome {}: {why}", state.point, state.outcome)
+        })
+    })
 }
 
 fn every_state(flush: Flush, per_point: u64) -> u64 {
     let (world, promises) = life(flush);
     let trace = world.disk.take_trace();
+    let (mut seen, mut nested) = (0, 0);
     let result = trace.each_crash(per_point, 7, |state| {
         let kept = promises.iter().rev().find(|promise| promise.changes <= state.point);
         let flushed = kept.map_or(LogOffset(0), |promise| promise.flushed);
-        check(&state.disk, &world, flushed)
-            .map_err(|why| format!("after {} changes, outcome {}: {why}", state.point, state.outcome))
+        let name = |why| format!("after {} changes, outcome {}: {why}", state.point, state.outcome);
+        seen += 1;
+        if seen % NESTED_EVERY == 0 {
+            nested += crash_in_recovery(&state.disk, &world, flushed).map_err(name)?;
+        }
+        check(&state.disk, &world, flushed).map_err(name)
     });
-    result.unwrap()
+    let states = result.unwrap();
+    // Read by those who keep the ledger.
+    println!("crash states: {states}");
+    println!("crash states within recovery: {nested}");
+    assert!(nested > 0);
+    states
 }
+
+/// Of so many states one is the start of a second crash.
+const NESTED_EVERY: u64 = 50;
 
 /// States per point; `CRASH_STATES` asks for more.
 #[allow(clippy::disallowed_methods, reason = "the size of a test run is no configuration")]

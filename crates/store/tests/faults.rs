@@ -28,6 +28,12 @@ fn work(world: &mut World, rounds: usize) -> usize {
     world.sent.iter().filter(|sent| sent.end <= flushed).count()
 }
 
+/// Distance of the places where a disk fills up; `FAULT_STEP` asks for another.
+#[allow(clippy::disallowed_methods, reason = "the size of a test run is no configuration")]
+fn step(usual: usize) -> usize {
+    std::env::var("FAULT_STEP").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 /// Makes the `nth` call of a kind on some paths fail; `None` if there were not so many.
 fn fail_one(call: Call, path: &str, nth: u64) -> Option<(World, usize)> {
     let mut world = World::new(Flush::Sync);
@@ -45,6 +51,7 @@ fn the_first_failed_write_or_sync_ends_accepting_and_loses_nothing() {
     {
         for nth in 1.. {
             let Some((mut world, confirmed)) = fail_one(call, path, nth) else { break };
+            println!("failed: {call:?} {path} {nth}");
             assert!(matches!(world.store().writable(), Err(Refusal::Poisoned(_))), "{call:?} {path} {nth}");
             assert!(world.store().commit().is_err());
             // Whatever is asked of it, nothing more is accepted, written or confirmed.
@@ -96,7 +103,8 @@ fn a_short_write_is_an_error_and_its_ruins_are_cut_off() {
 
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_serves_again() {
-    for kib in (60..400).step_by(20) {
+    for kib in (60..400).step_by(step(20).max(4)) {
+        println!("full at: {kib} KiB");
         let disk = MemDisk::new();
         let mut options = options(Flush::Sync);
         options.retention.refuse_percent = 100;
@@ -148,7 +156,8 @@ fn stopping_on_a_full_disk_ends_and_loses_nothing() {
 
 #[test]
 fn no_room_in_the_middle_of_a_write_loses_nothing() {
-    for budget in (1..60_000).step_by(611) {
+    for budget in (1..60_000).step_by(step(611)) {
+        println!("full after: {budget}");
         let mut world = World::new(Flush::Sync);
         world.disk.set_write_budget(Some(budget));
         work(&mut world, 40);

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["protocol"]),
     ("sim", &["broker", "config", "filter", "namesrv", "net", "protocol", "store"]),
     ("kerolox", &["admin", "bench", "broker", "config", "namesrv", "net", "protocol", "store"]),
+    ("crash", &["protocol", "store"]),
     ("xtask", &[]),
 ];
 
