@@ -2,6 +2,7 @@
 //!
 //! Owns the order of the checks and the closing count. Knows no product code: it runs cargo and reads text.
 
+mod campaign;
 mod compare;
 mod dist;
 mod run;
@@ -33,6 +34,9 @@ fn main() -> Result<()> {
         ["tidy"] => tidy::check(&root()).map(drop),
         ["dist"] => dist::build(),
         ["size"] => size(),
+        ["crash", words @ ..] => campaign::crash(words),
+        ["enumerate", words @ ..] => campaign::enumerate(words),
+        ["faults", words @ ..] => campaign::faults(words),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
         _ => bail!("{USAGE}"),
     }
