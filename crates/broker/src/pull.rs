@@ -330,23 +330,40 @@ struct PullFill {
     slices: Slices,
 }
 
-impl Fill for PullFill {
-    fn is_cold(&self) -> bool {
-        self.slices.is_cold()
-    }
-
-    fn fill(&self, out: &mut Vec<u8>) -> io::Result<()> {
+impl PullFill {
+    /// Header and records; nothing stays in `out` unless `read` has read all.
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        read: impl FnOnce(&Slices, &mut Vec<u8>) -> io::Result<bool>,
+    ) -> io::Result<bool> {
         let start = out.len();
         let body = usize::try_from(self.slices.total_len()).map_err(|_| io::ErrorKind::InvalidData)?;
         out.reserve(body + 320);
         scan::answer::write_pulled(self.to.codec, code::SUCCESS, self.to.opaque, &self.fields, body, out);
         let at = out.len();
-        let read = self.slices.read_into(out);
-        if read.is_err() || out.len() - at != body {
+        let result = match read(&self.slices, out) {
+            Ok(true) if out.len() - at != body => Err(io::ErrorKind::UnexpectedEof.into()),
+            result => result,
+        };
+        if !matches!(result, Ok(true)) {
             out.truncate(start);
-            return Err(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
         }
-        Ok(())
+        result
+    }
+}
+
+impl Fill for PullFill {
+    fn is_cold(&self) -> bool {
+        self.slices.is_cold()
+    }
+
+    fn try_fill(&self, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.write(out, |slices, out| slices.read_cached_into(out))
+    }
+
+    fn fill(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.write(out, |slices, out| slices.read_into(out).map(|()| true)).map(drop)
     }
 
     fn failed(&self, why: &io::Error, out: &mut Vec<u8>) {

@@ -130,6 +130,11 @@ pub trait Fill: Send + fmt::Debug {
     /// Whether the bytes are probably not in memory; the driver then fills it on a reader thread, so that a
     /// slow disk never holds up connections that want something else.
     fn is_cold(&self) -> bool;
+    /// Appends the whole frame if that needs no device; `false` when it probably would. Nothing is appended then,
+    /// nor on an error. To be overridden where asking and reading can be one step.
+    fn try_fill(&self, out: &mut Vec<u8>) -> io::Result<bool> {
+        if self.is_cold() { Ok(false) } else { self.fill(out).map(|()| true) }
+    }
     /// Appends the whole frame. On an error nothing may be appended; the driver then calls [`Fill::failed`].
     fn fill(&self, out: &mut Vec<u8>) -> io::Result<()>;
     /// Appends the frame that reports the error instead.

@@ -152,6 +152,22 @@ impl<S: Service> Drop for Workers<S> {
     }
 }
 
+/// As [`fill_now`], if no device is needed for it; else `false`, and nothing is appended.
+pub(crate) fn fill_if_warm(fill: &dyn Fill, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let result = fill.try_fill(out);
+    if !matches!(result, Ok(true)) {
+        out.truncate(start);
+    }
+    match result {
+        Ok(filled) => filled,
+        Err(why) => {
+            fill.failed(&why, out);
+            true
+        }
+    }
+}
+
 /// Appends the frame of `fill`, or the one that reports why it cannot be had.
 pub(crate) fn fill_now(fill: &dyn Fill, out: &mut Vec<u8>) {
     let start = out.len();

@@ -81,6 +81,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub trait File: Send + Sync + fmt::Debug {
     /// Fills `buf` from `at`; `UnexpectedEof` when the file ends before.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+    /// Fills `buf` from `at` if that needs no device; `false`, with anything in `buf`, when it probably would.
+    fn read_cached(&self, buf: &mut [u8], at: u64) -> io::Result<bool> {
+        if self.is_resident(at, buf.len() as u64) == Some(false) {
+            return Ok(false);
+        }
+        self.read_at(buf, at).map(|()| true)
+    }
     /// Writes all of `bytes` at `at`. A short write is an error.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes data (and the length) durable.

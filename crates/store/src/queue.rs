@@ -265,7 +265,8 @@ impl Queues {
             let skip = (queue.written - queue.tail_base) as usize;
             let durable =
                 queue.tail.iter().skip(skip).take_while(|entry| entry.is_blank() || entry.end() <= flushed);
-            let bytes: Vec<u8> = durable.flat_map(QueueEntry::encode).collect();
+            let mut bytes = Vec::with_capacity((queue.tail.len() - skip) * ENTRY_BYTES as usize);
+            durable.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
             if !bytes.is_empty() {
                 writes.push(QueueWrite {
                     slot: *slot,

@@ -25,7 +25,7 @@ use std::io;
 
 /// Entries that one plan looks at, at least; more only if more messages are wanted. As the original.
 const SCAN_ENTRIES_MIN: usize = 800;
-/// Entries fetched at once while planning.
+/// Entries fetched at once while planning, after the first as many as messages are wanted: mostly these all are.
 const SCAN_STEP: usize = 128;
 
 /// How much one read may return. The original's limits are 32 messages and 256 KiB, cold 8 and 64 KiB.
@@ -124,13 +124,15 @@ impl Store {
         accept: &mut dyn FnMut(i64) -> bool,
     ) -> Plan {
         let mut taken = Taken::new(self, limits);
-        let scan_max = SCAN_ENTRIES_MIN.max(limits.count);
+        let (scan_max, count_max) = (SCAN_ENTRIES_MIN.max(limits.count), limits.count.max(1));
         let mut entries = Vec::new();
         let mut next = from;
         let mut status = PlanStatus::NoMatched;
-        'scan: while ((next.0 - from.0) as usize) < scan_max && next < bounds.max {
+        let more = |next: QueueOffset| ((next.0 - from.0) as usize) < scan_max && next < bounds.max;
+        'scan: while more(next) && taken.count < count_max {
             entries.clear();
-            let step = SCAN_STEP.min(scan_max - (next.0 - from.0) as usize);
+            let wanted = if next == from { count_max.min(SCAN_STEP) } else { SCAN_STEP };
+            let step = wanted.min(scan_max - (next.0 - from.0) as usize);
             let read = self.entries(slot, next, step, &mut entries);
             if read.is_err() || entries.is_empty() {
                 break;

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     links::write_out,
     service::{Now, Part},
-    workers::fill_now,
+    workers::fill_if_warm,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io;
@@ -60,8 +60,11 @@ impl<S: Service, C: Clock> Driver<S, C> {
             Part::Bytes(from, to) => {
                 conn.outbound.tail().extend_from_slice(buffer.get(from..to).unwrap_or_default());
             }
-            Part::Fill(fill) if fill.is_cold() => return self.fill_cold(id, fill),
-            Part::Fill(fill) => fill_now(&*fill, conn.outbound.tail()),
+            Part::Fill(fill) => {
+                if !fill_if_warm(&*fill, conn.outbound.tail()) {
+                    return self.fill_cold(id, fill);
+                }
+            }
             Part::Close(why) => conn.closing = Some(why),
         }
         let eager = conn.outbound.len() > EAGER_BYTES && !conn.interest.contains(EventFlags::OUT);

@@ -215,6 +215,18 @@ impl File for RealFile {
         Ok(())
     }
 
+    /// One call that reads and tells: asking first would cost as much as a small read.
+    fn read_cached(&self, buf: &mut [u8], at: u64) -> io::Result<bool> {
+        let wanted = buf.len();
+        match rustix::io::preadv2(&self.fd, &mut [IoSliceMut::new(buf)], at, ReadWriteFlags::NOWAIT) {
+            Ok(n) if n == wanted => Ok(true),
+            // The rest is on the device, or behind the file's end, which a real read will say.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            // Not every file system can tell.
+            Err(_) => self.read_at(buf, at).map(|()| true),
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         write_all(&self.fd, bytes, at).map_err(|error| self.explain(error, "write", at))
     }

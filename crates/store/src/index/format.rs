@@ -1,6 +1,6 @@
 //! The layout of an index file. Pure: bytes to values and back.
 
-use kerolox_protocol::ids::Millis;
+use kerolox_protocol::{hash::JavaHash, ids::Millis};
 
 /// Length of the header, bytes.
 pub(super) const HEADER_LEN: u64 = 40;
@@ -173,8 +173,7 @@ pub(super) fn slot(bytes: [u8; SLOT_LEN as usize], next: u32) -> Option<u32> {
 
 /// The hash of a key of a topic: Java's `String.hashCode` of `topic#key`, without its sign.
 pub(super) fn key_hash(topic: &str, key: &str) -> u32 {
-    let units = topic.encode_utf16().chain("#".encode_utf16()).chain(key.encode_utf16());
-    let hash = units.fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = JavaHash::default().text(topic).text("#").text(key).0;
     // `i32::MIN` has no positive counterpart; the original makes it 0.
     hash.checked_abs().map_or(0, i32::unsigned_abs)
 }

@@ -40,23 +40,40 @@ impl Slices {
     /// Whether reading will probably wait for the device, so that it should not be done on a thread that
     /// serves others.
     pub fn is_cold(&self) -> bool {
-        self.cold || self.parts.iter().any(Part::is_on_device)
+        self.cold || self.runs().any(is_on_device)
     }
 
     /// Appends all records to `out`. Reads files. Each record is checked to be one that stands at its place:
     /// a disk that read from elsewhere must not be believed.
     pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.read(out, Wait::Yes).map(drop)
+    }
+
+    /// As [`Slices::read_into`], but only if that needs no device: else `false`, and nothing is appended.
+    pub fn read_cached_into(&self, out: &mut Vec<u8>) -> io::Result<bool> {
+        if self.cold { Ok(false) } else { self.read(out, Wait::No) }
+    }
+
+    fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
         let before = out.len();
-        let mut rest = &self.parts[..];
-        while let Some(first) = rest.first() {
-            let (now, later) = rest.split_at(first.neighbours(rest));
-            if let Err(why) = read_run(now, out) {
+        for run in self.runs() {
+            let result = read_run(run, out, wait);
+            if !matches!(result, Ok(true)) {
                 out.truncate(before);
-                return Err(why);
+                return result;
             }
-            rest = later;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Parts that are worth one read together.
+    fn runs(&self) -> impl Iterator<Item = &[Part]> {
+        let mut rest = &self.parts[..];
+        std::iter::from_fn(move || {
+            let (run, later) = rest.split_at(rest.first()?.neighbours(rest));
+            rest = later;
+            Some(run)
+        })
     }
 
     pub(super) fn push(&mut self, log: &Log, entry: &QueueEntry, cold: bool) -> io::Result<()> {
@@ -93,13 +110,6 @@ impl Slices {
 const SETTLE_MAX: u64 = 16 << 10;
 
 impl Part {
-    fn is_on_device(&self) -> bool {
-        match &self.from {
-            From::File(file, base) => file.is_resident(self.at - base, self.len) == Some(false),
-            From::Memory(_) => false,
-        }
-    }
-
     /// How many parts from this one on, the first of `parts`, are worth one read: in one file, with little
     /// between them.
     fn neighbours(&self, parts: &[Part]) -> usize {
@@ -119,29 +129,56 @@ impl Part {
 /// Bytes between two parts up to which reading them as well costs less than a second call.
 const GAP_MAX: u64 = 4 << 10;
 
-/// Reads neighbours at once, drops what is between them, and checks each.
-fn read_run(parts: &[Part], out: &mut Vec<u8>) -> io::Result<()> {
-    let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
+/// Whether a read may wait for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
+
+fn is_on_device(run: &[Part]) -> bool {
+    match run {
+        [Part { at, from: From::File(file, base), .. }, ..] => {
+            file.is_resident(at - base, span(run)) == Some(false)
+        }
+        _ => false,
+    }
+}
+
+/// Bytes from the first of neighbours to the end of the last.
+fn span(run: &[Part]) -> u64 {
+    run.first().zip(run.last()).map_or(0, |(first, last)| last.at + last.len - first.at)
+}
+
+/// Reads neighbours at once, drops what is between them, and checks each. `false`: it would have to wait, and
+/// what was appended is of no use.
+fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
+    let Some(first) = run.first() else { return Ok(true) };
     let before = out.len();
     match &first.from {
         From::Memory(bytes) => out.extend_from_slice(bytes),
         From::File(file, base) => {
-            let span = (last.at + last.len - first.at) as usize;
-            out.resize(before + span, 0);
+            out.resize(before + span(run) as usize, 0);
             let (_, new) = out.split_at_mut(before);
-            file.read_at(new, first.at - base)?;
+            match wait {
+                Wait::Yes => file.read_at(new, first.at - base)?,
+                Wait::No if file.read_cached(new, first.at - base)? => {}
+                Wait::No => return Ok(false),
+            }
         }
     }
     let mut end = before;
-    for part in parts {
+    for part in run {
         let from = before + (part.at - first.at) as usize;
         let len = part.len as usize;
-        out.copy_within(from..from + len, end);
+        if from != end {
+            out.copy_within(from..from + len, end);
+        }
         check(out.get(end..end + len).unwrap_or(&[]), part.at)?;
         end += len;
     }
     out.truncate(end);
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the bytes are records that stand back to back from `at` on.
