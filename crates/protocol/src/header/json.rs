@@ -58,6 +58,13 @@ pub fn push_number(out: &mut Vec<u8>, number: i32) {
 
 /// Appends a JSON string with its quotes.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    // Nearly all texts need no escape. Every byte is looked at, so that many are looked at at once.
+    let escapes = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if !text.bytes().fold(false, |any, byte| any | escapes(byte)) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
     // Strings always serialize, and writing into a vector cannot fail.
     let _ = serde_json::to_writer(out, text);
 }

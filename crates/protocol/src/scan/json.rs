@@ -1,6 +1,6 @@
 //! The pass over a JSON header: forward only, no recursion, no memory but the scratch.
 
-use super::{Fixed, Peek, Scratch, Span, Unusual, number};
+use super::{Fixed, Peek, Scratch, Span, Unusual};
 use crate::header::Language;
 
 /// The header is at most 64 KiB and valid UTF-8; both were checked.
@@ -84,6 +84,15 @@ impl Pass<'_> {
 
     #[inline]
     fn peek(&mut self) -> Step<u8> {
+        match self.bytes.get(self.at) {
+            // Nearly always: clients write compact JSON.
+            Some(byte) if *byte > b' ' => Ok(*byte),
+            _ => self.peek_behind_blanks(),
+        }
+    }
+
+    #[cold]
+    fn peek_behind_blanks(&mut self) -> Step<u8> {
         self.blanks();
         self.bytes.get(self.at).copied().ok_or(Unusual)
     }
@@ -194,39 +203,44 @@ impl Pass<'_> {
         char::from_u32(unit).ok_or(Unusual)
     }
 
-    /// A whole number as a token: where it begins and ends. Others than plain decimal ones are unusual, also
-    /// leading zeros, which JSON forbids, and the negative zero, which is a float to it.
+    /// A whole number as a token: where it begins and ends, and its value. Others than plain decimal ones are
+    /// unusual, also leading zeros, which JSON forbids, and the negative zero, which is a float to it.
     #[inline]
-    fn integer(&mut self) -> Step<(usize, usize)> {
-        self.blanks();
+    fn integer(&mut self) -> Step<(usize, usize, i64)> {
+        let first = self.peek()?;
         let start = self.at;
-        let minus = usize::from(self.bytes.get(start) == Some(&b'-'));
-        self.at += minus;
-        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
+        let minus = usize::from(first == b'-');
+        let mut value = 0_i64;
+        let mut digits = 0;
+        let rest = self.bytes.get(start + minus..).unwrap_or(&[]);
+        for byte in rest {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            // More than 18 digits are refused below, whatever they came to.
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+            digits += 1;
         }
-        let zero_first = self.bytes.get(start + minus) == Some(&b'0');
-        let digits = self.at - start - minus;
-        if digits == 0 || digits > 18 || (zero_first && digits + minus > 1) {
+        if digits == 0 || digits > 18 || (rest.first() == Some(&b'0') && digits + minus > 1) {
             return Err(Unusual);
         }
-        match self.bytes.get(self.at) {
+        self.at = start + minus + digits;
+        match rest.get(digits) {
             Some(b'.' | b'e' | b'E') => Err(Unusual),
-            _ => Ok((start, self.at)),
+            _ => Ok((start, self.at, if minus == 1 { -value } else { value })),
         }
     }
 
     fn whole(&mut self, place: &mut i32) -> Step<()> {
-        let (start, end) = self.integer()?;
-        let value = number(self.bytes.get(start..end).unwrap_or(&[]))?;
+        let (_, _, value) = self.integer()?;
         *place = i32::try_from(value).map_err(|_| Unusual)?;
         Ok(())
     }
 
     fn language(&mut self) -> Step<Language> {
         if self.peek()? != b'"' {
-            let (start, end) = self.integer()?;
-            let value = number(self.bytes.get(start..end).unwrap_or(&[]))?;
+            let (_, _, value) = self.integer()?;
             return u8::try_from(value).map(Language).map_err(|_| Unusual);
         }
         let (start, end) = self.plain_text()?;
@@ -252,7 +266,7 @@ impl Pass<'_> {
         let first = self.peek()?;
         let start = self.at;
         match first {
-            b'-' | b'0'..=b'9' => self.integer().map(|(start, end)| Some(Span::new(start, end))),
+            b'-' | b'0'..=b'9' => self.integer().map(|(start, end, _)| Some(Span::new(start, end))),
             b't' => self.word(b"true").map(|()| Some(Span::new(start, start + 4))),
             b'f' => self.word(b"false").map(|()| Some(Span::new(start, start + 5))),
             b'n' => self.word(b"null").map(|()| None),
