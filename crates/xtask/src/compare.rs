@@ -37,6 +37,7 @@ pub struct Options {
     port: u16,
     binary: Option<PathBuf>,
     dir: Option<PathBuf>,
+    original: PathBuf,
     ours_only: bool,
     record: bool,
 }
@@ -52,6 +53,7 @@ impl Options {
             port: 29_000,
             binary: None,
             dir: None,
+            original: PathBuf::from("../shared/original/original"),
             ours_only: false,
             record: true,
         };
@@ -66,6 +68,7 @@ impl Options {
                 "--port" => options.port = value()?.parse()?,
                 "--binary" => options.binary = Some(PathBuf::from(value()?)),
                 "--dir" => options.dir = Some(PathBuf::from(value()?)),
+                "--original" => options.original = PathBuf::from(value()?),
                 "--ours-only" => options.ours_only = true,
                 "--no-record" => options.record = false,
                 other => bail!("unknown option {other}"),
@@ -126,8 +129,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn original(&self) -> Option<PathBuf> {
-        let script = Path::new("../shared/original/original");
-        (!self.options.ours_only).then(|| script.canonicalize().ok()).flatten()
+        (!self.options.ours_only).then(|| self.options.original.canonicalize().ok()).flatten()
     }
 
     fn facts(&self) -> String {
@@ -241,10 +243,11 @@ impl Bench<'_> {
         Ok(Some(Run::of(report)?.rate))
     }
 
-    /// Fills a topic's four queues, both servers' alike.
+    /// Fills a topic's four queues, both servers' alike, with messages sent one by one in turn: in the log the
+    /// queues lie among each other, as they do when many producers send.
     fn fill(&self, server: &Server, topic: &str) -> Result<()> {
         server.resume()?;
-        let args = ["send", "-c", "4", "-w", "1", "--batch", "32", "--topic", topic, "--messages", "400000"];
+        let args = ["send", "-c", "8", "-w", "64", "--topic", topic, "--messages", "400000"];
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         self.load(&args, server, 60.0, 0.0)?;
         server.pause()

@@ -21,7 +21,7 @@ cargo xtask size               build the release binary and print its size and w
 cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against the original, which is looked for in
                                ../shared/original; alone on the machine, or pairs are repeated and marked
     --rows P1,P2,…  --pairs N (5)  --seconds S (5)  --retries N (3)  --port P (29000)  --dir DIR
-    --binary FILE (else a release build)  --ours-only  --no-record
+    --binary FILE (else a release build)  --original SCRIPT  --ours-only  --no-record
 ";
 
 fn main() -> Result<()> {
