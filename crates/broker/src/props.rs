@@ -46,45 +46,53 @@ impl<'a> Known<'a> {
     /// Reads them.
     pub(crate) fn read(text: &'a [u8]) -> Known<'a> {
         let mut known = Known::default();
-        for (name, value) in pairs(text) {
-            known.note(name, value);
+        for entry in properties::iter(text) {
+            known.note(entry.name, entry.value);
         }
         known
     }
 
-    fn note(&mut self, name: &str, value: &'a str) {
+    /// Names are compared as bytes, and only values that count are checked to be text: this is done for every
+    /// message.
+    fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let text = || std::str::from_utf8(value).ok();
         match name {
-            "TAGS" => self.tags = value,
-            "KEYS" => self.keys = value,
-            "UNIQ_KEY" => self.unique_key = Some(value),
-            "DELAY" => self.delay_level = value.parse().unwrap_or(0),
-            "WAIT" => self.wait = !value.eq_ignore_ascii_case("false"),
-            "TRAN_MSG" => self.transaction = value.eq_ignore_ascii_case("true"),
-            "PGROUP" => self.producer_group = Some(value),
-            "REAL_TOPIC" => self.real_topic = Some(value),
-            "REAL_QID" => self.real_queue = value.parse().ok(),
-            "RETRY_TOPIC" => self.retry_topic = Some(value),
-            "ORIGIN_MESSAGE_ID" => self.origin_id = Some(value),
+            b"TAGS" => self.tags = text().unwrap_or(self.tags),
+            b"KEYS" => self.keys = text().unwrap_or(self.keys),
+            b"UNIQ_KEY" => self.unique_key = text().or(self.unique_key),
+            b"DELAY" => {
+                self.delay_level = text().map_or(self.delay_level, |value| value.parse().unwrap_or(0));
+            }
+            b"WAIT" => self.wait = text().map_or(self.wait, |value| !value.eq_ignore_ascii_case("false")),
+            b"TRAN_MSG" => {
+                self.transaction =
+                    text().map_or(self.transaction, |value| value.eq_ignore_ascii_case("true"));
+            }
+            b"PGROUP" => self.producer_group = text().or(self.producer_group),
+            b"REAL_TOPIC" => self.real_topic = text().or(self.real_topic),
+            b"REAL_QID" => self.real_queue = text().map_or(self.real_queue, |value| value.parse().ok()),
+            b"RETRY_TOPIC" => self.retry_topic = text().or(self.retry_topic),
+            b"ORIGIN_MESSAGE_ID" => self.origin_id = text().or(self.origin_id),
             _ => {}
         }
     }
 }
 
-/// Pairs of a property string. Pieces without name or value, or that are not UTF-8, are passed over.
-pub(crate) fn pairs(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    properties::iter(text).filter_map(|entry| {
-        Some((std::str::from_utf8(entry.name).ok()?, std::str::from_utf8(entry.value).ok()?))
-    })
-}
-
 /// Appends all pairs of `text` but those named in `drop` to `out`, and says what was known among all of them.
+/// Pieces without name or value, or that are not UTF-8, are passed over.
 pub(crate) fn copy<'a>(text: &'a [u8], drop: &[&str], out: &mut Vec<u8>) -> Known<'a> {
     let mut known = Known::default();
     out.reserve(text.len() + 1);
-    for (name, value) in pairs(text) {
+    // Pieces end at ASCII characters: where the whole is text, each of them is.
+    let is_text = std::str::from_utf8(text).is_ok();
+    let is_odd = |piece: &[u8]| !is_text && std::str::from_utf8(piece).is_err();
+    for properties::Entry { name, value, .. } in properties::iter(text) {
+        if is_odd(name) || is_odd(value) {
+            continue;
+        }
         known.note(name, value);
-        if !drop.contains(&name) {
-            properties::append(out, 0, name, value.as_bytes());
+        if !drop.iter().any(|drop| drop.as_bytes() == name) {
+            properties::append(out, 0, name, value);
         }
     }
     known
@@ -119,7 +127,8 @@ mod tests {
         let mut out = Vec::new();
         copy(b"A\x01B\x01C\x02\x01D\x02E\x01\x02F\x01G", &[], &mut out);
         assert_eq!(out, b"A\x01B\x01C\x02F\x01G");
-        assert_eq!(pairs(&out).collect::<Vec<_>>(), [("A", "B\u{1}C"), ("F", "G")]);
+        let read: Vec<_> = properties::iter(&out).map(|entry| (entry.name, entry.value)).collect();
+        assert_eq!(read, [(&b"A"[..], &b"B\x01C"[..]), (b"F", b"G")]);
     }
 
     #[test]

@@ -24,8 +24,16 @@ impl JavaHash {
         }
     }
 
+    /// Four bytes at a time: one after the other, each multiplication would wait for the one before.
     fn ascii(self, bytes: &[u8]) -> Self {
-        bytes.iter().fold(self, |hash, byte| hash.unit(u16::from(*byte)))
+        const POWERS: [i32; 4] = [31 * 31 * 31, 31 * 31, 31, 1];
+        let (fours, rest) = bytes.as_chunks::<4>();
+        let add = |sum: i32, (byte, power): (&u8, i32)| sum + i32::from(*byte) * power;
+        let head = fours.iter().fold(self.0, |hash, four| {
+            let four = four.iter().zip(POWERS).fold(0, add);
+            hash.wrapping_mul(31 * POWERS[0]).wrapping_add(four)
+        });
+        rest.iter().fold(JavaHash(head), |hash, byte| hash.unit(u16::from(*byte)))
     }
 
     fn unit(self, unit: u16) -> Self {
@@ -56,6 +64,15 @@ mod tests {
         assert_eq!(hash("\u{1F600}"), 0xD83D_i32 * 31 + 0xDE00);
         assert_eq!(hash("ä"), 0xE4);
         assert_eq!(JavaHash::default().bytes(&[0xff]).0, 0xFFFD);
+    }
+
+    #[test]
+    fn every_length_hashes_as_one_by_one() {
+        let text: Vec<u8> = (0..64u8).map(|n| n.wrapping_mul(37) % 128).collect();
+        for n in 0..=text.len() {
+            let one_by_one = text[..n].iter().fold(JavaHash(-7), |hash, byte| hash.unit(u16::from(*byte)));
+            assert_eq!(JavaHash(-7).bytes(&text[..n]), one_by_one, "{n} bytes");
+        }
     }
 
     #[test]

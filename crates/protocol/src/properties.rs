@@ -215,12 +215,13 @@ pub fn is_clean(text: &str) -> bool {
 /// Appends an entry to the property string that is `out` from `start` on. The name is clean, see [`is_clean`],
 /// and nothing in the value ends the entry; a value that came from a client may hold the separator of names,
 /// and is read back the same. No separator is left at the end: the next append adds it.
-pub fn append(out: &mut Vec<u8>, start: usize, name: &str, value: &[u8]) {
-    debug_assert!(is_clean(name) && !value.contains(&ENTRY_END));
+pub fn append(out: &mut Vec<u8>, start: usize, name: impl AsRef<[u8]>, value: &[u8]) {
+    let name = name.as_ref();
+    debug_assert!(!name.iter().any(|b| *b == NAME_END || *b == ENTRY_END) && !value.contains(&ENTRY_END));
     if out.len() > start && out.last() != Some(&ENTRY_END) {
         out.push(ENTRY_END);
     }
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(name);
     out.push(NAME_END);
     out.extend_from_slice(value);
 }
