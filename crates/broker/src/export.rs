@@ -143,10 +143,14 @@ impl Broker {
     /// Starts exports of what changed: every `flushConsumerOffsetInterval`, or at once with `now_all`.
     pub(crate) fn export_tick(&mut self, now: Now, at_once: bool) {
         let due = self.export.changed() && self.export.is_idle() && (at_once || self.export.due <= now.mono);
-        if !due || self.has_refused_notes() {
+        if !due {
             return;
         }
+        // Also when nothing can be noted now: a timer that stays due would keep the server awake.
         self.export.due = now.mono + Millis(self.options.broker.flush_consumer_offset_interval.0);
+        if self.has_refused_notes() {
+            return;
+        }
         let mut texts = Vec::new();
         if std::mem::take(&mut self.export.topics) {
             texts.push((TOPICS, self.topics_text()));

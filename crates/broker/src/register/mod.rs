@@ -382,7 +382,11 @@ impl Registrar {
         if !self.started {
             return Some(Millis(0));
         }
-        self.servers.values().map(NameServer::next_timer).min().filter(|at| at.0 != i64::MAX)
+        // Who takes leave registers no more, whatever is due.
+        let stopping = |ns: &NameServer| ns.waiting.values().map(|waiting| waiting.deadline).min();
+        let running = |ns: &NameServer| Some(ns.next_timer());
+        let times = self.servers.values().filter_map(|ns| if self.stopping { stopping(ns) } else { running(ns) });
+        times.min().filter(|at| at.0 != i64::MAX)
     }
 
     /// The name servers with their health, by address.
