@@ -87,7 +87,8 @@ impl Delay {
         let ready = |level: &Level| match level.head {
             Head::Unknown => true,
             Head::Empty => false,
-            Head::Due(at) => at <= wall,
+            // Further ahead than the level's delay: the clock has gone back since the message came.
+            Head::Due(at) => at <= wall || at > wall + level.delay,
             Head::Retry(at) => at <= mono,
         };
         self.levels.iter().position(ready).and_then(|queue| u32::try_from(queue).ok())
@@ -188,6 +189,16 @@ mod tests {
         let mut delay = delay();
         assert!(delay.found(0, QueueOffset(0), Some(T + Millis(1_001)), T));
         assert!(!delay.found(0, QueueOffset(0), Some(T + Millis(1_000)), T));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_holds_nobody_for_the_difference() {
+        let mut delay = delay();
+        delay.on_arrival(0, QueueOffset(0), T + Millis(900));
+        assert_eq!(delay.ready(T, Millis(0)), None);
+        let earlier = T - Millis(3_600_000);
+        assert_eq!(delay.ready(earlier, Millis(0)), Some(0));
+        assert!(delay.found(0, QueueOffset(0), Some(T + Millis(900)), earlier));
     }
 
     #[test]
