@@ -49,6 +49,8 @@ pub struct Ctx<'a> {
     pub random: &'a mut Random,
     /// The judge.
     pub oracle: &'a mut Oracle,
+    /// The frame comes from a life of the broker that has ended.
+    pub stale: bool,
     /// For numbers of connections.
     pub network: &'a mut Network,
     /// What is to be done, in order.
@@ -82,4 +84,6 @@ pub trait Client {
     fn is_idle(&self) -> bool;
     /// Whether it waits where a new message would reach it.
     fn is_waiting(&self) -> bool;
+    /// What it is doing, for whoever reads a failure.
+    fn describe(&self) -> String;
 }

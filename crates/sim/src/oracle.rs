@@ -25,7 +25,7 @@ mod restart;
 
 use crate::{
     options::{DELAYS, Mode, Options},
-    walk::Place,
+    walk::{Place, Walk},
 };
 pub use census::Shown;
 use offsets::Offsets;
@@ -54,6 +54,8 @@ pub struct Ack {
     pub ms: i64,
     /// Whether it promises what the mode promises.
     pub promised: bool,
+    /// It was sent by an earlier life of the broker than the present one.
+    pub stale: bool,
 }
 
 /// A message that a producer made.
@@ -120,6 +122,8 @@ pub struct Oracle {
     pub(crate) repeats: u32,
     pub(crate) offsets: Offsets,
     progress: (u32, u64, u64),
+    /// The log that the present life of the broker began with, and how the one before ended.
+    pub(crate) began: Option<(Crash, Walk)>,
     /// The store of this life refuses for good since then, for this cause.
     poisoned: Option<(i64, String)>,
     refusals: u64,
@@ -148,6 +152,7 @@ impl Oracle {
             repeats: 0,
             offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
             progress: (0, 0, 0),
+            began: None,
             poisoned: None,
             refusals: 0,
             violations: Vec::new(),
@@ -196,9 +201,9 @@ impl Oracle {
         };
         let (delayed, place) = (sent.level.is_some(), (sent.topic.clone(), sent.queue, offset));
         let key = (sent.producer, sent.topic.clone(), sent.queue);
-        let (n, at) = (sent.n, ack.at);
+        let (n, at, stale) = (sent.n, ack.at, ack.stale);
         sent.ack = Some(ack);
-        if delayed {
+        if (stale && self.is_too_late(id, at)) || delayed {
             return;
         }
         let order = self.order.entry(key).or_default();
@@ -210,6 +215,25 @@ impl Oracle {
             self.violated("I5", format!("{id} is at {offset}, its predecessor {earlier} at {before}"));
         }
         self.bind(place, id, at, false);
+    }
+
+    /// An acknowledgement that was on its way while the broker died: what it promised may be gone already.
+    fn is_too_late(&mut self, id: &str, at: u64) -> bool {
+        let Some((crash, walk)) = &self.began else { return false };
+        if walk.at(at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
+            return false;
+        }
+        let may = self.mode == Mode::Async && *crash == Crash::PowerCut;
+        if let Some(sent) = self.sent.get_mut(id) {
+            sent.lost = true;
+        }
+        if !may {
+            self.violated(
+                "I1",
+                format!("{id} was acknowledged at {at} just before the broker ended, and is gone"),
+            );
+        }
+        true
     }
 
     /// A refusal was received.

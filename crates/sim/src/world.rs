@@ -163,6 +163,10 @@ pub struct World {
     random: Randoms,
     /// Events before this ms.
     events_before: u64,
+    /// The disk has a limit.
+    is_full: bool,
+    /// A call to the disk is going to fail.
+    is_sick: bool,
 }
 
 /// One stream per part, so that a change in one leaves the others alone.
@@ -210,6 +214,8 @@ impl World {
             },
             options: options.clone(),
             events_before: 0,
+            is_full: false,
+            is_sick: false,
         };
         let mut codec = || if random.chance(options.binary) { Codec::Binary } else { Codec::Json };
         for n in 0..options.producers {
@@ -256,8 +262,11 @@ impl World {
         if !settled && self.oracle.verdict().is_none() {
             self.oracle.close(SETTLE_MS);
             let up = (self.namesrv.process.is_some(), self.broker.process.is_some());
-            self.oracle
-                .violated("liveness", format!("clients are not at rest; name server, broker up: {up:?}"));
+            let clients = self.clients.iter().flatten();
+            let restless = clients.filter(|client| !(client.is_idle() && client.is_waiting()));
+            let restless: Vec<String> = restless.map(|client| client.describe()).collect();
+            let text = format!("name server, broker up: {up:?}; not at rest: {restless:#?}");
+            self.oracle.violated("liveness", text);
         }
         self.phase = Phase::Probe;
         self.trace.note(self.now, "probe".to_owned());
@@ -280,7 +289,8 @@ impl World {
             if at > self.now {
                 self.events_before = self.trace.events();
             } else if self.trace.events() > self.events_before + EVENTS_MAX {
-                self.oracle.violated("liveness", "the world goes round in circles: a timer is always due");
+                let text = self.circles();
+                self.oracle.violated("liveness", text);
             }
             self.step();
             if enough(self) {
@@ -288,6 +298,15 @@ impl World {
             }
         }
         false
+    }
+
+    fn circles(&self) -> String {
+        let store = self.broker.process.as_ref().map(|process| {
+            let broker = &process.service;
+            let (wall, mono) = (Millis(self.wall), Millis(self.now));
+            (broker.store.next_timer(), broker.delay.next_timer(wall, mono), broker.registrar.next_timer())
+        });
+        format!("a timer is always due; of store, delay, registrar: {store:?}")
     }
 
     fn pass_to(&mut self, at: i64) {
@@ -480,6 +499,7 @@ impl World {
             random: &mut self.random.clients,
             oracle: &mut self.oracle,
             network: &mut self.network,
+            stale: false,
             actions: Vec::new(),
         };
         act(&mut *client, &mut ctx);
@@ -496,9 +516,13 @@ impl World {
         }
     }
 
-    fn hand_over(&mut self, number: usize, conn: ConnId, frames: &[Received]) {
+    fn hand_over(&mut self, number: usize, conn: ConnId, frames: &[Received], life: u32) {
+        let stale = life != self.broker.life;
         for frame in frames {
-            self.with_client(number, |client, ctx| client.frame(ctx, conn, frame));
+            self.with_client(number, |client, ctx| {
+                ctx.stale = stale;
+                client.frame(ctx, conn, frame);
+            });
         }
     }
 }

@@ -67,6 +67,10 @@ pub struct Consumer {
     beat_at: i64,
     list_at: i64,
     commit_at: i64,
+    /// The queues were shared out on this connection.
+    shared: bool,
+    /// The last refusal.
+    refusal: Option<String>,
 }
 
 impl Consumer {
@@ -85,6 +89,8 @@ impl Consumer {
             beat_at: 0,
             list_at: 0,
             commit_at: 0,
+            shared: false,
+            refusal: None,
         }
     }
 
@@ -124,6 +130,7 @@ impl Consumer {
     fn rebalance(&mut self, ctx: &mut Ctx<'_>, mut members: Vec<String>) {
         members.sort();
         let Some(me) = members.iter().position(|member| *member == self.id) else { return };
+        self.shared = true;
         let mine = |at: usize| at % members.len() == me;
         for (at, queue) in self.all.clone().into_iter().enumerate() {
             if mine(at) {
@@ -190,6 +197,9 @@ impl Consumer {
     }
 
     fn answered(&mut self, ctx: &mut Ctx<'_>, call: Call, frame: &Received) {
+        if frame.header.code != code::SUCCESS {
+            self.refusal = Some(format!("{call:?}: {} {:?}", frame.header.code, frame.header.remark));
+        }
         match call {
             Call::Beat => self.known_on = self.session.conn(),
             Call::Commit => {}
@@ -253,6 +263,7 @@ impl Consumer {
 
     fn lost(&mut self) {
         self.known_on = None;
+        self.shared = false;
         self.reading.values_mut().for_each(|reading| reading.busy = false);
     }
 }
@@ -314,7 +325,7 @@ impl Client for Consumer {
             return;
         }
         let lists = self.session.pending().any(|call| *call == Call::List);
-        if !lists && (now >= self.list_at || self.reading.is_empty()) {
+        if !lists && (now >= self.list_at || !self.shared) {
             self.list_at = now + REBALANCE_MS;
             self.list(ctx);
         }
@@ -331,8 +342,18 @@ impl Client for Consumer {
     }
 
     fn is_waiting(&self) -> bool {
-        !self.reading.is_empty()
+        self.shared
             && self.reading.values().all(|reading| reading.busy && reading.next.is_some())
             && self.known_on.is_some()
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "consumer {}: {}, reads {:?}, refused {:?}",
+            self.id,
+            self.session.describe(),
+            self.reading,
+            self.refusal
+        )
     }
 }

@@ -47,6 +47,8 @@ pub struct Producer {
     options: Options,
     session: Session<usize>,
     lanes: Vec<Lane>,
+    /// The last refusal.
+    refusal: Option<String>,
 }
 
 impl Producer {
@@ -65,7 +67,13 @@ impl Producer {
                 });
             }
         }
-        Producer { number, options: options.clone(), session: Session::new(codec, &topic_name(0)), lanes }
+        Producer {
+            number,
+            options: options.clone(),
+            session: Session::new(codec, &topic_name(0)),
+            lanes,
+            refusal: None,
+        }
     }
 
     fn make(&mut self, ctx: &mut Ctx<'_>, at: usize) {
@@ -159,6 +167,7 @@ impl Producer {
         let stored = matches!(frame.header.code, code::SUCCESS | code::FLUSH_DISK_TIMEOUT);
         if !stored {
             ctx.oracle.refused(frame.header.remark.as_deref().unwrap_or(""), asked);
+            self.refusal = frame.header.remark.clone();
             current.waiting = false;
             lane.current = Some(current);
             lane.not_before = now + ctx.random.between(50, 400);
@@ -177,7 +186,12 @@ impl Producer {
         for ((id, place), offset) in current.ids.iter().zip(places).zip(reply.queue_offset..) {
             match place {
                 Some((_, at)) => {
-                    ctx.oracle.acked(id, Ack { at: at.0, ms: now, promised }, offset, asked);
+                    ctx.oracle.acked(
+                        id,
+                        Ack { at: at.0, ms: now, promised, stale: ctx.stale },
+                        offset,
+                        asked,
+                    );
                 }
                 None => ctx.oracle.violated("wire", format!("no message id: {}", reply.msg_id)),
             }
@@ -239,6 +253,20 @@ impl Client for Producer {
 
     fn is_waiting(&self) -> bool {
         true
+    }
+
+    fn describe(&self) -> String {
+        let busy: Vec<_> = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.current.as_ref().map(|at| (&at.ids, at.waiting)))
+            .collect();
+        format!(
+            "producer {}: {}, under way {busy:?}, refused {:?}",
+            self.number,
+            self.session.describe(),
+            self.refusal
+        )
     }
 }
 

@@ -94,6 +94,12 @@ impl<P> Session<P> {
         }
     }
 
+    /// Where it stands.
+    pub fn describe(&self) -> String {
+        let Session { address, namesrv, broker, .. } = self;
+        format!("broker at {address:?}, connections {:?} and {:?}", namesrv.conn, broker.conn)
+    }
+
     /// Whether calls can be made.
     pub fn is_up(&self) -> bool {
         self.broker.conn.is_some()

@@ -46,6 +46,7 @@ impl Oracle {
         self.judge_records(before, after, kept);
         self.judge_acks(before, after, kept);
         self.judge_places(after, kept);
+        self.began = Some((before.crash, after.clone()));
     }
 
     /// Every record that had to stay is where it was, and nothing else stands in the old part of the log.

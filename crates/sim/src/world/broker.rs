@@ -48,7 +48,9 @@ impl World {
             format!("messageDelayLevel={DELAY_LEVELS}"),
             "maxHashSlotNum=100".to_owned(),
             "maxIndexNum=400".to_owned(),
+            // Nothing may be deleted in a run, so that the oracle can ask for everything.
             "fileReservedTime=1000".to_owned(),
+            "cleanFileForciblyEnable=false".to_owned(),
         ];
         let loaded = load(Role::Broker, &words)?;
         let address = ip.parse().map_err(|_| "the broker's address".to_owned())?;
@@ -65,7 +67,12 @@ impl World {
             NodeId::Namesrv => self.start_namesrv(),
             NodeId::Broker => self.start_broker(),
         };
-        if let Err(why) = started {
+        let Err(why) = started else { return };
+        if self.is_full || self.is_sick {
+            // As it should, it says why; somebody tries again.
+            self.oracle.happened("no start on a bad disk");
+            self.after(500, Event::Start(node));
+        } else {
             self.oracle.violated("start", format!("{node:?} does not start: {why}"));
         }
     }
@@ -154,6 +161,7 @@ impl World {
         };
         // Dropped after its disk was taken away: nothing it does now counts.
         drop(process);
+        self.is_sick = false;
         if how == Crash::Stopped {
             self.compare_files();
         }

@@ -36,6 +36,7 @@ impl World {
             Fault::Clock(ms) => self.wall += ms,
             Fault::DiskError { call, nth } => {
                 self.disk.plan(memory::Fault::once(call, nth, Harm::Eio));
+                self.is_sick = true;
             }
             Fault::DiskFull { left, ms } => self.fill(left, ms),
         }
@@ -48,7 +49,9 @@ impl World {
         self.phase = Phase::Settle;
         self.armed = None;
         self.disk.heal();
+        self.is_sick = false;
         self.disk.set_capacity(None);
+        self.is_full = false;
         self.slow_until = 0;
         self.slow_disk_until = 0;
         self.parted_until = 0;
@@ -65,12 +68,14 @@ impl World {
     fn fill(&mut self, left: u64, ms: i64) {
         let Ok(space) = self.disk.space(Path::new("")) else { return };
         self.disk.set_capacity(Some(space.total - space.free + left));
+        self.is_full = true;
         self.after(ms, Event::Room);
     }
 
     pub(super) fn room(&mut self) {
         self.trace.note(self.now, "the disk has room again".to_owned());
         self.disk.set_capacity(None);
+        self.is_full = false;
     }
 
     fn arm(&mut self, call: Call, nth: u64, power: bool) {

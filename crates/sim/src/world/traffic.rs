@@ -114,7 +114,7 @@ impl World {
                         Err(why) => self.oracle.violated("wire", format!("an unreadable header: {why}")),
                     }
                 }
-                self.hand_over(client, id, &received);
+                self.hand_over(client, id, &received, life);
                 None
             }
             (Way::Out, Opener::Link(node, life, addr)) => {
