@@ -385,7 +385,8 @@ impl Registrar {
         // Who takes leave registers no more, whatever is due.
         let stopping = |ns: &NameServer| ns.waiting.values().map(|waiting| waiting.deadline).min();
         let running = |ns: &NameServer| Some(ns.next_timer());
-        let times = self.servers.values().filter_map(|ns| if self.stopping { stopping(ns) } else { running(ns) });
+        let times =
+            self.servers.values().filter_map(|ns| if self.stopping { stopping(ns) } else { running(ns) });
         times.min().filter(|at| at.0 != i64::MAX)
     }
 
