@@ -36,6 +36,8 @@ use std::{
 /// Room is taken from the file system in steps: enough that a step is rare, little enough that a small disk
 /// is used to its end.
 const ALLOCATE_BYTES: u64 = 64 << 20;
+/// Bytes written over themselves at once.
+const REWRITE_BYTES: u64 = 1 << 20;
 /// What is taken when a whole step does not fit any more.
 const ALLOCATE_BYTES_MIN: u64 = 64 << 10;
 
@@ -107,6 +109,23 @@ impl Log {
     /// Position behind the last file.
     pub(crate) fn files_end(&self) -> u64 {
         self.segments.back().map_or(self.end, |last| last.base + self.segment_bytes)
+    }
+
+    /// Writes a part of the log over itself. After a sync that failed the system may hold pages that it takes
+    /// for written although the device never got them; a sync alone would leave them so.
+    pub(crate) fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut window = Vec::new();
+        let mut at = from.max(self.first().0);
+        while at < to {
+            let Some(found) = self.file_at(at) else { break };
+            let (file, base) = found?;
+            let n = (base + self.segment_bytes - at).min(to - at).min(REWRITE_BYTES);
+            window.resize(n as usize, 0);
+            file.read_at(&mut window, at - base)?;
+            file.write_at(&window, at - base)?;
+            at += n;
+        }
+        Ok(())
     }
 
     /// Makes a part of the log durable, here and now.

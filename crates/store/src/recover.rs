@@ -139,7 +139,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let covered_ms = recovery.last_ms;
     let log_dir = recovery.log.dir().clone();
     recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
-    recovery.settle(from)?;
+    recovery.settle(from, &left)?;
     let index = recovery.index(from, &left, &options)?;
 
     let Recovery { files, log, queues, last_ms, damaged, mut report, .. } = recovery;
@@ -445,7 +445,7 @@ impl Recovery<'_> {
     }
 
     /// Makes what was found durable, and removes what must not come back.
-    fn settle(&mut self, from: u64) -> Result<(), OpenError> {
+    fn settle(&mut self, from: u64, left: &Left) -> Result<(), OpenError> {
         let dir = self.log.dir().clone();
         let end = self.log.end().0;
         let as_left = self.report.clean && end == from;
@@ -453,6 +453,12 @@ impl Recovery<'_> {
             let aside = self.root.join(dirs::QUARANTINE);
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
+            if left.aborted && left.same_boot {
+                // The last owner may have ended because of a failed sync. What it had not flushed stands in
+                // the page cache, and perhaps nowhere else, though the system takes it for written.
+                let durable = if self.report.foreign { from } else { left.flushed };
+                self.log.rewrite(durable, end).map_err(OpenError::io(&dir))?;
+            }
             self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;
         }
         if self.report.foreign {
