@@ -120,6 +120,8 @@ pub struct Oracle {
     pub(crate) order: BTreeMap<(usize, String, i32), BTreeMap<u64, (i64, u64)>>,
     /// Crashes so far that may repeat the last deliveries of delayed messages.
     pub(crate) repeats: u32,
+    /// The disk may be full for a while.
+    pub(crate) can_be_full: bool,
     pub(crate) offsets: Offsets,
     progress: (u32, u64, u64),
     /// The log that the present life of the broker began with, and how the one before ended.
@@ -150,6 +152,7 @@ impl Oracle {
             ahead: BTreeMap::new(),
             order: BTreeMap::new(),
             repeats: 0,
+            can_be_full: has(|fault| matches!(fault, Fault::DiskFull { .. })),
             offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
             progress: (0, 0, 0),
             began: None,

@@ -148,6 +148,9 @@ impl World {
         let Some(process) = self.broker.process.take() else { return };
         let store = &process.service.store;
         let (written, flushed) = (store.written().0, store.flushed().0);
+        let failed = matches!(store.writable(), Err(Refusal::Poisoned(_)));
+        // A store that failed while it stopped has done what it could; its next start makes up for the rest.
+        let how = if how == Crash::Stopped && failed { Crash::Killed } else { how };
         let walk = self.walk();
         self.trace
             .note(self.now, format!("the log ends at {}, written {written}, flushed {flushed}", walk.end));
