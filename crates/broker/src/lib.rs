@@ -22,6 +22,20 @@
 //! | [`stats`] | counting |
 //! | [`admin`] | everything that operators ask |
 
+/// Whether a planted bug is on; never without the feature `mutants`.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($bug:ident) => {
+        kerolox_store::mutant::is_on(kerolox_store::mutant::Mutant::$bug)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod admin;
 pub mod answer;
 pub mod call;

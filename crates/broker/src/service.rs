@@ -280,7 +280,8 @@ impl Broker {
             self.fail_waiting(&why.to_string(), out);
             return;
         }
-        let flushed = self.options.sync_flush().then(|| self.store.flushed());
+        let waits = self.options.sync_flush() && !mutant!(AckBeforeFlush);
+        let flushed = waits.then(|| self.store.flushed());
         let deadline = now.mono + Millis(self.options.store.sync_flush_timeout.0);
         let Broker { parked, options, .. } = self;
         parked.on_written(flushed, deadline, |waiting, end| say(options, waiting, end, out));
@@ -293,7 +294,8 @@ impl Broker {
         self.store.take_arrivals(&mut arrivals);
         let mut woken = Vec::new();
         for arrival in &arrivals {
-            if !self.hold.is_empty() {
+            let lost = mutant!(WakeupLost) && arrival.queue_offset.0 % 3 == 0;
+            if !self.hold.is_empty() && !lost {
                 self.hold.on_arrival(arrival.slot, arrival.queue_offset, arrival.tags_code, &mut woken);
             }
             if let Some(queue) = self.schedule_queue(arrival.slot) {

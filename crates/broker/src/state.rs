@@ -293,7 +293,7 @@ impl Broker {
     pub(crate) fn note_offsets(&mut self, now: Now) {
         self.state.offsets_due = now.mono + OFFSETS_MS;
         let changes = self.offsets.take_changes();
-        if changes.is_empty() {
+        if changes.is_empty() || mutant!(CommitsLost) {
             return;
         }
         self.export.offsets = true;
@@ -309,7 +309,9 @@ impl Broker {
     pub(crate) fn note_delay(&mut self, now: Now) {
         self.export.delay = true;
         let delay = self.delay.progress().map(|(level, next)| (level, next.0)).collect();
-        self.note(now, Piece { delay, ..Piece::default() });
+        if !mutant!(DelayProgressLost) {
+            self.note(now, Piece { delay, ..Piece::default() });
+        }
     }
 
     /// Appends a delta. If the store refuses, a snapshot follows as soon as it accepts again.

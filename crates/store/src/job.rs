@@ -153,11 +153,16 @@ impl StoreJob {
 
 fn flush(disk: &dyn Disk, what: &Unflushed) -> io::Result<Flushed> {
     // A file that the directory does not name durably is not there after a power cut, whatever it holds.
-    if let Some(dir) = &what.dir {
+    if let Some(dir) = &what.dir
+        && !mutant!(DirSyncSkipped)
+    {
         disk.sync_dir(dir)?;
     }
     for file in &what.files {
-        file.sync()?;
+        let synced = file.sync();
+        if !mutant!(SyncErrorIgnored) {
+            synced?;
+        }
     }
     Ok(Flushed { upto: what.upto, ms: what.ms })
 }

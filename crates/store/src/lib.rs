@@ -9,6 +9,23 @@
 //! `Store::flushed` survives a power cut. The first failed write or sync poisons the store: nothing is
 //! accepted after it.
 
+/// Whether a planted bug is on; never without the feature `mutants`.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($bug:ident) => {
+        $crate::mutant::is_on($crate::mutant::Mutant::$bug)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($bug:ident) => {
+        false
+    };
+}
+
+#[cfg(feature = "mutants")]
+pub mod mutant;
+
 pub mod checkpoint;
 pub mod disk;
 pub mod ends;

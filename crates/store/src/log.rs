@@ -244,7 +244,10 @@ impl Log {
             let Some(segment) = find(&self.segments, at) else {
                 return Err(io::Error::new(io::ErrorKind::NotFound, format!("no log file holds {at}")));
             };
-            segment.file(&*self.disk)?.write_at(bytes, at - segment.base)?;
+            let wrote = segment.file(&*self.disk)?.write_at(bytes, at - segment.base);
+            if !mutant!(WriteErrorIgnored) {
+                wrote?;
+            }
         }
         self.written = self.end;
         self.chunks.trim(self.written);

@@ -343,6 +343,9 @@ impl Recovery<'_> {
         };
         let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
         let entry = QueueEntry { at, size: record.size, tags_code };
+        if mutant!(OffsetsFromSideFile) || mutant!(OffsetReused) && offset.0 % 5 == 4 {
+            return;
+        }
         let slot = self.queues.slot(record.topic, id);
         self.enqueue(slot, Placed { offset: offset.0, entry });
     }
@@ -453,7 +456,7 @@ impl Recovery<'_> {
             let aside = self.root.join(dirs::QUARANTINE);
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
-            if left.aborted && left.same_boot {
+            if left.aborted && left.same_boot && !mutant!(RewriteSkipped) {
                 // The last owner may have ended because of a failed sync. What it had not flushed stands in
                 // the page cache, and perhaps nowhere else, though the system takes it for written.
                 let durable = if self.report.foreign { from } else { left.flushed };

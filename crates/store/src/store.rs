@@ -192,6 +192,7 @@ impl Store {
     pub fn confirmed(&self) -> LogOffset {
         match self.options.flush {
             Flush::Async => self.log.written(),
+            Flush::Sync if mutant!(UnconfirmedShown) => self.log.written(),
             Flush::Sync => self.log.flushed(),
         }
     }

@@ -408,7 +408,10 @@ impl Store {
 
     /// The state that queue files hold now.
     pub(super) fn snapshot(&mut self, stop: bool) -> Snapshot {
-        let covers = self.agenda.covered;
+        let mut covers = self.agenda.covered;
+        if mutant!(CheckpointAhead) {
+            covers.upto = self.log.flushed();
+        }
         let mut checkpoint = Checkpoint::default();
         checkpoint.set_physic(covers.ms);
         checkpoint.set_logics(covers.ms);

@@ -1,0 +1,104 @@
+//! Planted bugs: the oracle must name the broken invariant within a few seeds, and must find nothing in those
+//! same seeds without the bug. See `docs/mutants.md`.
+
+use kerolox_sim::{Failure, Mode, Options, Report, options::Fault, run};
+use kerolox_store::{
+    disk::memory::Call,
+    mutant::{Mutant, plant},
+};
+
+/// Seeds that a bug has to be found in.
+const SEEDS: u64 = 10;
+
+fn with(mutant: Option<Mutant>, options: &Options) -> Result<Report, Box<Failure>> {
+    plant(mutant);
+    let result = run(options);
+    plant(None);
+    result
+}
+
+/// Looks for `mutant` from `first` on; the invariant must be one of `expected`.
+fn kills(mutant: Mutant, mode: Mode, first: u64, expected: &[&str]) {
+    kills_in(mutant, first, expected, |seed| Options::draw(seed, mode));
+}
+
+fn kills_in(mutant: Mutant, first: u64, expected: &[&str], draw: impl Fn(u64) -> Options) {
+    let found = (first..first + SEEDS).find_map(|seed| {
+        let options = draw(seed);
+        with(Some(mutant), &options).err().map(|failure| (options, failure))
+    });
+    let Some((options, failure)) = found else {
+        panic!("{mutant:?} lives through the seeds {first} to {}", first + SEEDS - 1)
+    };
+    let invariant = failure.violation.invariant;
+    println!("{mutant:?}: seed {} breaks {invariant}: {}", options.seed, failure.violation.text);
+    assert!(expected.contains(&invariant), "{mutant:?}: wanted one of {expected:?}, found {failure}");
+    if let Err(failure) = with(None, &options) {
+        panic!("without {mutant:?}: {failure}");
+    }
+}
+
+#[test]
+fn acknowledging_before_the_flush_is_found() {
+    kills(Mutant::AckBeforeFlush, Mode::Sync, 2, &["I1"]);
+}
+
+#[test]
+fn giving_an_offset_away_again_is_found() {
+    kills(Mutant::OffsetReused, Mode::Async, 1, &["I3", "I4", "I15"]);
+}
+
+#[test]
+fn a_lost_wake_up_is_found() {
+    kills(Mutant::WakeupLost, Mode::Async, 10, &["I9"]);
+}
+
+#[test]
+fn skipping_the_directory_sync_is_found() {
+    kills(Mutant::DirSyncSkipped, Mode::Sync, 6, &["I1", "I6"]);
+}
+
+#[test]
+fn ignoring_a_failed_sync_is_found() {
+    // A power cut soon after the failed sync: a restart in between would write everything again.
+    kills_in(Mutant::SyncErrorIgnored, 6, &["I1", "I6"], |seed| {
+        let error = Fault::DiskError { call: Call::Sync, nth: 1 };
+        let faults = vec![(3_000, error), (3_600, Fault::PowerCut)];
+        Options { faults, faults_ms: 5_000, ..Options::draw(seed, Mode::Sync) }
+    });
+}
+
+#[test]
+fn ignoring_a_failed_write_is_found() {
+    kills(Mutant::WriteErrorIgnored, Mode::Async, 15, &["I1", "I2", "I4", "I6", "I9", "I15"]);
+}
+
+#[test]
+fn offsets_from_a_side_file_are_found() {
+    kills(Mutant::OffsetsFromSideFile, Mode::Async, 1, &["I3", "I4", "I10", "I15"]);
+}
+
+#[test]
+fn trusting_pages_after_a_failed_sync_is_found() {
+    kills(Mutant::RewriteSkipped, Mode::Async, 37, &["I1", "I6"]);
+}
+
+#[test]
+fn showing_what_is_not_confirmed_is_found() {
+    kills(Mutant::UnconfirmedShown, Mode::Sync, 1, &["I6", "I8"]);
+}
+
+#[test]
+fn a_checkpoint_ahead_of_its_queues_is_found() {
+    kills(Mutant::CheckpointAhead, Mode::Async, 1, &["I15"]);
+}
+
+#[test]
+fn losing_the_progress_of_delayed_messages_is_found() {
+    kills(Mutant::DelayProgressLost, Mode::Async, 2, &["I13"]);
+}
+
+#[test]
+fn losing_committed_offsets_is_found() {
+    kills(Mutant::CommitsLost, Mode::Async, 2, &["I10"]);
+}
