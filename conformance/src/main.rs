@@ -7,6 +7,7 @@
 //! Owns the order of things and the report. See the folder's README for what runs and what is promised.
 
 mod bulk;
+mod handover;
 mod server;
 mod suites;
 mod verdict;
@@ -29,6 +30,7 @@ use verdict::{AllowList, Outcome, Tally, Transcript};
 /// A suite that has not ended by then is killed; its cases without a result fail.
 const SUITE_LIMIT: Duration = Duration::from_secs(240);
 const BULK: &str = "bulk";
+const HANDOVER: &str = "store-handover";
 
 fn main() -> ExitCode {
     let run = Args::parse(std::env::args().skip(1)).and_then(|args| Run::new(args)?.all());
@@ -124,6 +126,7 @@ impl Run {
             }
         }
         self.bulk(target, &dir);
+        self.handover(target, &dir);
         let good = self.close()?;
         if good {
             // After a failure the servers' logs are wanted.
@@ -148,7 +151,8 @@ impl Run {
         if let Some((of_suite, case)) = only.split_once('/') {
             return (of_suite == suite).then_some(case);
         }
-        let names_a_suite = suites::ALL.iter().any(|each| each.name == only) || only == BULK;
+        let names_a_suite =
+            suites::ALL.iter().any(|each| each.name == only) || [BULK, HANDOVER].contains(&only.as_str());
         if names_a_suite { (only == suite).then_some("") } else { Some(only) }
     }
 
@@ -248,6 +252,43 @@ impl Run {
         }
     }
 
+    /// One store, two brokers in turns. Needs both, so it runs only with Kerolox as the target.
+    fn handover(&self, target: &Target, dir: &std::path::Path) {
+        // As long as a bulk run, so it is left out with them.
+        let pattern = self.pattern_of(HANDOVER).filter(|_| self.args.bulk > 0 && !self.args.original);
+        let Some(pattern) = pattern else { return };
+        let wanted: Vec<_> = [("stopped", false), ("killed", true)]
+            .into_iter()
+            .filter(|(name, _)| name.contains(pattern))
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let script = original_script(&self.place.home);
+        let Some(script) = script.filter(|script| script.is_file()) else {
+            self.skip(HANDOVER, "the original's starter is not at ../shared/original/original");
+            return;
+        };
+        let original = Target::Original(script);
+        for (name, kill) in wanted {
+            let dir = dir.join(format!("handover-{name}"));
+            let result = self
+                .place
+                .build_java()
+                .and_then(|()| handover::run(&self.place, &original, target, &dir, kill));
+            match result {
+                Ok(note) => {
+                    self.notes(&format!("{HANDOVER}/{name}"), &[note]);
+                    self.case(HANDOVER, name, Outcome::Pass);
+                }
+                Err(cause) => self.case(HANDOVER, name, Outcome::Fail(format!("{cause:#}"))),
+            }
+        }
+        if self.args.only.is_none() {
+            self.with(|report| report.ran.push(HANDOVER));
+        }
+    }
+
     fn with(&self, change: impl FnOnce(&mut Report)) {
         match self.report.lock() {
             Ok(mut report) => change(&mut report),
@@ -324,9 +365,8 @@ impl Run {
 fn target(args: &Args, home: &std::path::Path) -> Result<Option<Target>> {
     let root = home.parent().context("the repository's root")?;
     if args.original {
-        let script = std::env::var_os("ORIGINAL_SCRIPT")
-            .map_or_else(|| root.join("../shared/original/original"), PathBuf::from);
-        return Ok(script.is_file().then_some(Target::Original(script)));
+        let script = original_script(home).filter(|script| script.is_file());
+        return Ok(script.map(Target::Original));
     }
     if let Some(binary) = &args.binary {
         return Ok(Some(Target::Kerolox(
@@ -345,6 +385,12 @@ fn target(args: &Args, home: &std::path::Path) -> Result<Option<Target>> {
         )
     })?;
     Ok(Some(Target::Kerolox(binary)))
+}
+
+/// Where the original's starter is, if anywhere.
+fn original_script(home: &std::path::Path) -> Option<PathBuf> {
+    let usual = || home.parent().map(|root| root.join("../shared/original/original"));
+    std::env::var_os("ORIGINAL_SCRIPT").map(PathBuf::from).or_else(usual)
 }
 
 /// Reads a suite's result lines until its program ends or its time is over; also says how it ended.

@@ -30,6 +30,8 @@ pub struct Server {
     dir: PathBuf,
     port: u16,
     child: Option<Child>,
+    /// The store is wanted after the servers ended.
+    keeps_store: bool,
 }
 
 impl Server {
@@ -37,7 +39,8 @@ impl Server {
     pub fn start(target: &Target, dir: &Path) -> Result<Server> {
         fs::create_dir_all(dir)?;
         let port = free_port()?;
-        let mut server = Server { target: target.clone(), dir: dir.to_owned(), port, child: None };
+        let mut server =
+            Server { target: target.clone(), dir: dir.to_owned(), port, child: None, keeps_store: false };
         match &server.target {
             Target::Kerolox(_) => server.spawn_dev()?,
             Target::Original(script) => {
@@ -83,6 +86,22 @@ impl Server {
                 let mut kill = Command::new(script);
                 kill.arg("kill").arg(&self.dir);
                 run_script(kill, &self.dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the servers as an operator does, or what is left of them after [`Server::kill`], and keeps the store.
+    pub fn stop(mut self) -> Result<()> {
+        self.keeps_store = true;
+        if let Some(mut child) = self.child.take() {
+            let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+            if !status.success() {
+                bail!("the server could not be told to stop");
+            }
+            let ended = child.wait()?;
+            if !ended.success() {
+                bail!("the server ended with {ended}; see {}", self.log());
             }
         }
         Ok(())
@@ -165,6 +184,9 @@ impl Drop for Server {
                     eprintln!("stopping the original: {cause:#}");
                 }
             }
+        }
+        if self.keeps_store {
+            return;
         }
         // A store of a bulk run is more than a gigabyte; the logs stay.
         for store in ["store", "home/store"] {

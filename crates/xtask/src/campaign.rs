@@ -69,7 +69,7 @@ pub fn enumerate(words: &[&str]) -> Result<()> {
         lines.iter().filter_map(|line| line.rsplit_once(name)?.1.trim().parse::<u64>().ok()).sum()
     };
     let mut result = Map::new();
-    result.insert("statesPerPoint".into(), states.into());
+    result.insert("statesPerPoint".into(), states.parse::<u64>().context("--states")?.into());
     result.insert("states".into(), sum("crash states: ").into());
     result.insert("statesWithinRecovery".into(), sum("crash states within recovery: ").into());
     result.insert("seconds".into(), began.elapsed().as_secs().into());
