@@ -123,13 +123,22 @@ pub(super) struct Queues<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
     queues: BTreeMap<QueueName, Queue>,
+    /// Topics that have a directory.
+    topics: BTreeSet<&'a str>,
+    /// Ends of queues as they were written down.
+    told: BTreeMap<(&'a str, u32), u64>,
     /// Filled entries that were looked at.
     pub(super) entries: u64,
 }
 
 impl<'a> Queues<'a> {
     pub(super) fn new(disk: &'a dyn Disk, layout: &'a Layout) -> Queues<'a> {
-        Queues { disk, layout, queues: BTreeMap::new(), entries: 0 }
+        let topics = layout.queues.keys().map(|(topic, _)| topic.as_str()).collect();
+        let written = layout.ends.iter().flat_map(|ends| &ends.topics);
+        let told = written
+            .flat_map(|topic| topic.queues.iter().map(|(id, _, end)| ((&*topic.name, id.0), *end)))
+            .collect();
+        Queues { disk, layout, queues: BTreeMap::new(), topics, told, entries: 0 }
     }
 
     /// Takes the next record of the log.
@@ -252,7 +261,7 @@ impl<'a> Queues<'a> {
             let mut events = Vec::new();
             queue.sequence.finish(&mut events);
             self.follow(&mut queue, &name, &events, !damaged.is_empty(), found)?;
-            let is_known = known.contains(&name.0) || self.layout.queues.keys().any(|(t, _)| *t == name.0);
+            let is_known = known.contains(&name.0) || self.topics.contains(name.0.as_str());
             self.report(&name, &queue, is_known, found);
             self.check_ends(&name, &queue, found);
             self.each_entry(&name, &queue, first, damaged, found)?;
@@ -296,10 +305,8 @@ impl<'a> Queues<'a> {
 
     /// Compares with the ends that were written down.
     fn check_ends(&self, name: &QueueName, queue: &Queue, found: &mut Findings) {
-        let Some(ends) = &self.layout.ends else { return };
-        let topic = ends.topics.iter().find(|topic| *topic.name == *name.0);
-        let told = topic.and_then(|topic| topic.queues.iter().find(|(id, ..)| id.0 == name.1));
-        let (Some((_, _, told)), Some(next)) = (told, queue.sequence.next) else { return };
+        let told = self.told.get(&(name.0.as_str(), name.1));
+        let (Some(told), Some(next)) = (told, queue.sequence.next) else { return };
         let is_wrong = if self.layout.is_clean() { *told != next } else { *told > next };
         if is_wrong {
             let path = crate::ends::Ends::path(&self.layout.paths.root);
