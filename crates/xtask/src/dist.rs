@@ -30,7 +30,7 @@ pub fn build() -> Result<()> {
     let args = ["build", "--release", "--locked", "--package", "kerolox", "--target", &target];
     run::cargo_with_env(&args, &[("RUSTFLAGS", flags.trim())])?;
     let built = run::target_dir().join(&target).join("release/kerolox");
-    let dir = lay_out(&built, &run::target_dir().join("dist"))?;
+    let dir = lay_out(&built, &version(&built)?, &run::target_dir().join("dist"))?;
     report(&dir.join("bin/kerolox"))?;
     println!("{}", dir.display());
     Ok(())
@@ -40,9 +40,17 @@ fn target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
+/// What the binary says it is, which also shows that it runs.
+fn version(binary: &Path) -> Result<String> {
+    let output = Command::new(binary).arg("--version").output().context("run the binary")?;
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = words.trim().strip_prefix("kerolox ").filter(|_| output.status.success());
+    version.map(str::to_owned).with_context(|| format!("{} does not say its version", binary.display()))
+}
+
 /// Lays out the release anew; its directory.
-fn lay_out(binary: &Path, below: &Path) -> Result<PathBuf> {
-    let dir = below.join(format!("kerolox-{}", env!("CARGO_PKG_VERSION")));
+fn lay_out(binary: &Path, version: &str, below: &Path) -> Result<PathBuf> {
+    let dir = below.join(format!("kerolox-{version}"));
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
@@ -86,9 +94,7 @@ fn report(binary: &Path) -> Result<()> {
     if words.contains("=>") {
         bail!("{} is not static", binary.display());
     }
-    let version = Command::new(binary).arg("--version").output().context("run the binary")?;
-    println!("runs: {}", String::from_utf8_lossy(&version.stdout).trim());
-    if version.status.success() { Ok(()) } else { bail!("{} does not run", binary.display()) }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -99,9 +105,9 @@ mod tests {
     fn the_layout_has_links_that_move_with_it_and_all_samples() {
         std::env::set_current_dir(crate::root()).unwrap();
         let below = std::env::temp_dir().join(format!("kerolox-dist-{}", std::process::id()));
-        let dir = lay_out(Path::new("README.md"), &below).unwrap();
-        let again = lay_out(Path::new("README.md"), &below).unwrap();
-        assert_eq!(dir, again);
+        let dir = lay_out(Path::new("README.md"), "1.2.3", &below).unwrap();
+        let again = lay_out(Path::new("README.md"), "1.2.3", &below).unwrap();
+        assert_eq!((&dir, &again), (&below.join("kerolox-1.2.3"), &dir));
         let moved = below.join("moved");
         fs::rename(&dir, &moved).unwrap();
         for name in NAMES {

@@ -5,6 +5,7 @@
 mod campaign;
 mod compare;
 mod dist;
+mod footprint;
 mod run;
 mod tidy;
 
@@ -17,6 +18,7 @@ cargo xtask verify [--quick]   everything CI checks; changes nothing. --quick le
 cargo xtask fix                format, apply clippy's suggestions, write the generated pages anew
 cargo xtask tidy               the repository's own rules alone
 cargo xtask dist               build the release: static binary, links, sample configuration
+cargo xtask footprint [DIR]    time to the first answer, idle memory and processor time; stores below DIR
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against the original, which is looked for in
                                ../shared/original; alone on the machine, or pairs are repeated and marked
@@ -33,6 +35,8 @@ fn main() -> Result<()> {
         ["fix"] => fix(),
         ["tidy"] => tidy::check(&root()).map(drop),
         ["dist"] => dist::build(),
+        ["footprint"] => footprint::measure(&std::env::temp_dir().display().to_string()),
+        ["footprint", dir] => footprint::measure(dir),
         ["size"] => size(),
         ["crash", words @ ..] => campaign::crash(words),
         ["enumerate", words @ ..] => campaign::enumerate(words),
