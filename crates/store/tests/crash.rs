@@ -4,7 +4,7 @@ mod harness;
 
 use harness::{World, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId, TopicName};
-use kerolox_store::{Dispatch, Flush, Store, disk::memory::MemDisk};
+use kerolox_store::{Dispatch, Flush, Store, disk::memory::MemDisk, tools::verify::verify};
 
 /// How much was promised after so many changes to the disk.
 struct Promise {
@@ -106,6 +106,11 @@ fn crash_in_recovery(disk: &MemDisk, world: &World, flushed: LogOffset) -> Resul
     let opened = Store::open(disk.handle(), world.options.clone(), world.now.wall);
     drop(opened.map_err(|why| why.to_string())?);
     let trace = disk.take_trace();
+    // What recovery leaves is whole for one who knows nothing of recovery.
+    let found = verify(&*disk.handle(), &world.options, &mut |_, _| {}).map_err(|why| why.to_string())?;
+    if found.is_damaged() {
+        return Err(format!("recovered, and not whole: {:?}", found.findings));
+    }
     trace.each_crash(2, 3, |state| {
         check(&state.disk, world, flushed).map_err(|why| {
             format!("in recovery after {} changes, outcome {}: {why}", state.point, state.outcome)
