@@ -10,6 +10,7 @@
 //! | [`service`] | the order of things: dispatch, groups of frames, commit, answers, timers, stop |
 //! | [`call`], [`answer`] | one request, and how its answer is written |
 //! | [`produce`] | sending |
+//! | [`reply`] | replies on their way back to who asked |
 //! | [`pull`], [`hold`] | pulling, and pulls that wait for messages |
 //! | [`parked`] | answers that wait for the log |
 //! | [`sendback`], [`delay`] | retry, dead letters, delay levels |
@@ -63,6 +64,7 @@ mod props;
 mod pull;
 mod query;
 mod random;
+mod reply;
 mod sendback;
 mod transaction;
 

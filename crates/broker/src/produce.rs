@@ -103,6 +103,16 @@ impl Broker {
         body: &[u8],
         out: &mut Out,
     ) -> Result<(), Fail> {
+        let target = self.accept(from, send, out)?;
+        if send.batch == Some(true) {
+            self.send_batch(from, send, &target, body)
+        } else {
+            self.send_one(from, send, &target, body, out)
+        }
+    }
+
+    /// Checks a send and finds where it goes.
+    pub(crate) fn accept(&mut self, from: &Origin, send: &Send<'_>, out: &mut Out) -> Result<Target, Fail> {
         self.may_send(from, send)?;
         let target = self.target(from, send, out)?;
         let limits = &self.options.limits;
@@ -114,11 +124,7 @@ impl Broker {
                 "[OVERLOAD]system busy, start flow control for a while: too many sends wait for the disk",
             ));
         }
-        if send.batch == Some(true) {
-            self.send_batch(from, send, &target, body)
-        } else {
-            self.send_one(from, send, &target, body, out)
-        }
+        Ok(target)
     }
 
     /// Checks that need no topic, in the original's order.
@@ -221,6 +227,20 @@ impl Broker {
         body: &[u8],
         out: &mut Out,
     ) -> Result<(), Fail> {
+        let waiting = self.store_one(from, send, target, body, out)?;
+        self.park(waiting);
+        Ok(())
+    }
+
+    /// Appends one message; the answer is the caller's to park.
+    pub(crate) fn store_one(
+        &mut self,
+        from: &Origin,
+        send: &Send<'_>,
+        target: &Target,
+        body: &[u8],
+        out: &mut Out,
+    ) -> Result<Waiting, Fail> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let result = self.append_one(from, send, target, body, &mut scratch, out);
@@ -230,8 +250,7 @@ impl Broker {
         }
         let (waiting, size) = result?;
         self.stats.on_put(&target.topic, 1, size);
-        self.park(waiting);
-        Ok(())
+        Ok(waiting)
     }
 
     fn append_one(

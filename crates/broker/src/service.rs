@@ -27,7 +27,7 @@ use crate::{
     query,
     random::Random,
     register::{Facts, Registrar},
-    sendback,
+    reply, sendback,
     state::State,
     stats::Stats,
     topics::{SCHEDULE_TOPIC, Topics},
@@ -538,7 +538,14 @@ fn is_hot(code: i32) -> bool {
 
 /// All handlers by code. A handler without a row in the table of RPCs cannot be written: its type is the row.
 pub(crate) fn handlers() -> BTreeMap<i32, (Need, Handler)> {
-    let own = [produce::HANDLERS, pull::HANDLERS, query::HANDLERS, sendback::HANDLERS, transaction::HANDLERS];
+    let own = [
+        produce::HANDLERS,
+        reply::HANDLERS,
+        pull::HANDLERS,
+        query::HANDLERS,
+        sendback::HANDLERS,
+        transaction::HANDLERS,
+    ];
     let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
     all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?.need, *handler)))).collect()
 }

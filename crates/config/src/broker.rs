@@ -168,7 +168,7 @@ config! {
         /// Check signatures and permissions of `plain_acl.yml`.
         "aclEnable" Restart acl_enable: bool = false, later(ACL), important;
         /// Store the replies of request-reply messages.
-        "storeReplyMessageEnable" Live store_reply_message_enable: bool = true, later("request-reply");
+        "storeReplyMessageEnable" Live store_reply_message_enable: bool = true, obeyed;
         /// Count per queue, not only per topic.
         "enableDetailStat" Restart enable_detail_stat: bool = true, later(STATS);
         /// Drop the statistics of deleted topics and groups.

@@ -1,4 +1,5 @@
-//! Requests that are passed on to clients, and answered with what the client says: 223, 307, 309.
+//! Requests that are passed on to clients, and answered when the client has answered: 223, 307, 309, and the
+//! replies that [`crate::reply`] delivers.
 //!
 //! Owns the table of requests that wait for a client. Bodies pass through untouched: the dialects of clients
 //! differ, and tools parse them as they are.
@@ -13,10 +14,11 @@ use crate::{
     answer::Answer,
     call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
     clients::{Member, serve::shown},
+    parked::{Said, Waiting},
 };
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::{
-    Millis,
+    LogOffset, Millis,
     body::{self, queue::ConsumerStatus},
     code,
     frame::Codec,
@@ -31,11 +33,11 @@ use kerolox_protocol::{
         },
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 handlers![GetConsumerRunningInfo, ConsumeMessageDirectly, InvokeBrokerToGetConsumerStatus];
 
-/// How long a client may take for 307 and 309.
+/// How long a client may take for 307, 309 and 326.
 const WAIT: Millis = Millis(10_000);
 /// How long it may take for 221.
 const STATUS_WAIT: Millis = Millis(5_000);
@@ -57,6 +59,37 @@ enum Purpose {
     },
     /// It is a part of one.
     Collect { asked: u64, client_id: String },
+    /// It decides which answer is given.
+    Promise { promise: Promise, client: String },
+}
+
+/// The answer to the sender of a reply, once the requester has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Promise {
+    pub to: Ticket,
+    /// What is said then.
+    pub answer: Answer,
+    /// Where the reply stands in the log; nothing is said before that is written.
+    pub stored: Option<Stored>,
+}
+
+/// A part of the log that an answer waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub end: LogOffset,
+    /// Whether the answer waits for the flush where the mode has one.
+    pub flush: bool,
+}
+
+impl Promise {
+    /// Keeps it, or says that the client was not reached. A refusal of the store stays what it is.
+    pub(crate) fn settle(mut self, missed: Option<String>) -> Due {
+        if let Some(remark) = missed.filter(|_| self.answer.code == code::SUCCESS) {
+            self.answer.code = code::SYSTEM_ERROR;
+            self.answer.remark = Some(remark);
+        }
+        Due { to: self.to, answer: self.answer, stored: self.stored }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -78,20 +111,33 @@ struct Collection {
 #[derive(Debug, Default)]
 pub(crate) struct Relays {
     pending: BTreeMap<(ConnId, i32), Pending>,
+    /// The same, by deadline.
+    deadlines: BTreeSet<(Millis, ConnId, i32)>,
     collections: BTreeMap<u64, Collection>,
     next: u64,
 }
 
-/// An answer that is due: to whom, and what.
-type Due = (Ticket, Answer);
+/// An answer that is due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    to: Ticket,
+    answer: Answer,
+    stored: Option<Stored>,
+}
+
+impl Due {
+    fn new(to: Ticket, answer: Answer) -> Due {
+        Due { to, answer, stored: None }
+    }
+}
 
 impl Relays {
     /// When [`Relays::expire`] has something to do.
     pub(crate) fn next_timer(&self) -> Option<Millis> {
-        self.pending.values().map(|pending| pending.deadline).min()
+        self.deadlines.first().map(|(deadline, ..)| *deadline)
     }
 
-    fn room(&self, more: usize) -> Result<(), Fail> {
+    pub(crate) fn room(&self, more: usize) -> Result<(), Fail> {
         if self.pending.len() + more <= PENDING_MAX {
             return Ok(());
         }
@@ -100,12 +146,16 @@ impl Relays {
 
     /// An answer came from a client. `None` if nobody waits for it.
     pub(crate) fn on_answer(&mut self, conn: ConnId, header: &Header, body: &[u8]) -> Option<Due> {
-        let pending = self.pending.remove(&(conn, header.opaque))?;
+        let pending = self.remove(&(conn, header.opaque))?;
         match pending.purpose {
             Purpose::PassOn { to, .. } => {
                 let remark = header.remark.clone();
                 // The original's answer has no header class here, whatever the client put into its own.
-                Some((to, Answer { code: header.code, ext: None, remark, body: body.to_vec() }))
+                Some(Due::new(to, Answer { code: header.code, ext: None, remark, body: body.to_vec() }))
+            }
+            Purpose::Promise { promise, client } => {
+                let missed = (header.code != code::SUCCESS).then(|| not_pushed(&client));
+                Some(promise.settle(missed))
             }
             Purpose::Collect { asked, client_id } => {
                 let found = match header.code {
@@ -123,23 +173,43 @@ impl Relays {
         let lost = self.take(|(at, _), _| *at == conn);
         let due = lost.into_iter().filter_map(|pending| self.lose(pending, "its connection closed", false));
         let due: Vec<Due> = due.collect();
-        self.pending.retain(|_, pending| match &pending.purpose {
-            Purpose::PassOn { to, .. } => to.conn != conn,
-            Purpose::Collect { .. } => true,
+        self.take(|_, pending| match &pending.purpose {
+            Purpose::PassOn { to, .. } => to.conn == conn,
+            Purpose::Promise { promise, .. } => promise.to.conn == conn,
+            Purpose::Collect { .. } => false,
         });
-        due.into_iter().filter(|(to, _)| to.conn != conn).collect()
+        due.into_iter().filter(|due| due.to.conn != conn).collect()
     }
 
     /// Answers what has waited for too long. `now` is monotonic.
     pub(crate) fn expire(&mut self, now: Millis) -> Vec<Due> {
-        let late = self.take(|_, pending| pending.deadline <= now);
-        late.into_iter().filter_map(|pending| self.lose(pending, "no answer in time", true)).collect()
+        let mut due = Vec::new();
+        while let Some(&(deadline, conn, opaque)) = self.deadlines.first()
+            && deadline <= now
+        {
+            let late = self.remove(&(conn, opaque));
+            due.extend(late.and_then(|pending| self.lose(pending, "no answer in time", true)));
+        }
+        due
+    }
+
+    fn insert(&mut self, key: (ConnId, i32), pending: Pending) {
+        // The numbers of own requests come round again after four thousand million.
+        self.remove(&key);
+        self.deadlines.insert((pending.deadline, key.0, key.1));
+        self.pending.insert(key, pending);
+    }
+
+    fn remove(&mut self, key: &(ConnId, i32)) -> Option<Pending> {
+        let pending = self.pending.remove(key)?;
+        self.deadlines.remove(&(pending.deadline, key.0, key.1));
+        Some(pending)
     }
 
     fn take(&mut self, mut wanted: impl FnMut(&(ConnId, i32), &Pending) -> bool) -> Vec<Pending> {
         let keys: Vec<_> =
             self.pending.iter().filter(|(key, pending)| wanted(key, pending)).map(|(key, _)| *key).collect();
-        keys.iter().filter_map(|key| self.pending.remove(key)).collect()
+        keys.iter().filter_map(|key| self.remove(key)).collect()
     }
 
     fn lose(&mut self, pending: Pending, why: &str, late: bool) -> Option<Due> {
@@ -147,8 +217,9 @@ impl Relays {
             Purpose::PassOn { to, client } => {
                 let code = if late { code::CONSUME_MSG_TIMEOUT } else { code::SYSTEM_ERROR };
                 let fail = Fail::new(code, format!("consumer <{client}>: {why}"));
-                Some((to, Answer { ext: None, ..Answer::from(fail) }))
+                Some(Due::new(to, Answer { ext: None, ..Answer::from(fail) }))
             }
+            Purpose::Promise { promise, client } => Some(promise.settle(Some(not_pushed(&client)))),
             Purpose::Collect { asked, client_id } => self.collect(asked, client_id, Err(why.to_owned())),
         }
     }
@@ -175,30 +246,62 @@ impl Relays {
         } else {
             Answer { code: code::SUCCESS, ext: None, remark: None, body: body::encode(&done.found) }
         };
-        Some((done.to, answer))
+        Some(Due::new(done.to, answer))
     }
+}
+
+/// As the original words it, the missing space included.
+fn not_pushed(client: &str) -> String {
+    format!("push reply message to {client}fail.")
 }
 
 impl Broker {
     /// A client answered something this broker asked.
     pub(crate) fn on_client_answer(&mut self, conn: ConnId, header: &Header, body: &[u8], out: &mut Out) {
-        if let Some((to, answer)) = self.desk.relays.on_answer(conn, header, body) {
-            answer.send(&to, out);
+        if let Some(due) = self.desk.relays.on_answer(conn, header, body) {
+            self.give(due, out);
         }
     }
 
     /// Requests passed on to a connection that is gone are answered.
     pub(crate) fn relays_closed(&mut self, conn: ConnId, out: &mut Out) {
-        for (to, answer) in self.desk.relays.on_closed(conn) {
-            answer.send(&to, out);
+        for due in self.desk.relays.on_closed(conn) {
+            self.give(due, out);
         }
     }
 
     /// Requests that waited too long for a client are answered.
     pub(crate) fn relays_expire(&mut self, now: Now, out: &mut Out) {
-        for (to, answer) in self.desk.relays.expire(now.mono) {
-            answer.send(&to, out);
+        for due in self.desk.relays.expire(now.mono) {
+            self.give(due, out);
         }
+    }
+
+    /// Answers, or lets the answer wait for the log.
+    pub(crate) fn give(&mut self, due: Due, out: &mut Out) {
+        let Due { to, answer, stored } = due;
+        let (written, confirmed) = (self.store.written(), self.store.confirmed());
+        let open = |stored: &Stored| stored.end > if stored.flush { confirmed } else { written };
+        match stored.filter(|stored| open(stored) && !to.oneway) {
+            None => answer.send(&to, out),
+            Some(Stored { end, flush }) => {
+                self.parked.push(Waiting { end, flush, to, said: Said::Answer(answer) });
+            }
+        }
+    }
+
+    /// Sends a client the request `code` and keeps the promise when it has answered.
+    pub(crate) fn push_to(
+        &mut self,
+        now: Now,
+        (conn, client): (ConnId, String),
+        code: i32,
+        (ext, body): (Ext, &[u8]),
+        promise: Promise,
+        out: &mut Out,
+    ) {
+        let pending = Pending { deadline: now.mono + WAIT, purpose: Purpose::Promise { promise, client } };
+        self.ask_client(conn, code, ext, body, pending, out);
     }
 
     fn online(&self, group: &str, client_id: &str) -> Result<(ConnId, &Member), Fail> {
@@ -234,7 +337,7 @@ impl Broker {
         out: &mut Out,
     ) {
         let opaque = self.next_opaque();
-        self.desk.relays.pending.insert((conn, opaque), pending);
+        self.desk.relays.insert((conn, opaque), pending);
         let header = Header::request(code, opaque, Some(ext));
         out.send(conn, |buffer| header.write_frame(Codec::Json, body, buffer));
     }

@@ -8,6 +8,7 @@ mod offsets;
 mod produce;
 mod pull;
 mod relays;
+mod replies;
 mod retry;
 mod rig;
 mod service;
