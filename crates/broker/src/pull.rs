@@ -214,7 +214,7 @@ impl Broker {
             self.offset_moved(now, &kept, &read);
         }
         let fields = PullReply {
-            suggest_which_broker_id: 0,
+            suggest_which_broker_id: self.suggested(&kept, read.lag),
             next_begin_offset: read.next.wire(),
             min_offset: read.bounds.min.wire(),
             max_offset: read.bounds.max.wire(),
@@ -230,6 +230,19 @@ impl Broker {
             return;
         }
         out.send_fill(kept.to.conn, Box::new(PullFill { to: kept.to, fields, slices: found.slices }));
+    }
+
+    /// The member of the broker group to ask next: with `slaveReadEnable`, readers that are far behind are sent
+    /// to where they do not push the end of the log out of memory.
+    fn suggested(&self, kept: &Kept, lag: u64) -> i64 {
+        if !self.options.broker.slave_read_enable {
+            return 0;
+        }
+        let far = lag > self.store.warm_bytes();
+        self.groups.get(&kept.group).map_or(0, |group| match far {
+            true => group.which_broker_when_consume_slowly,
+            false => group.broker_id,
+        })
     }
 
     /// Reports a pull outside its queue in the topic for that, as the original does.
@@ -279,6 +292,8 @@ struct Read {
     asked: i64,
     next: QueueOffset,
     bounds: Bounds,
+    /// Log bytes between what was looked at and the end.
+    lag: u64,
     found: Option<Found>,
 }
 
@@ -297,6 +312,7 @@ fn below(bounds: Bounds) -> Read {
         asked: -1,
         next: bounds.min,
         bounds,
+        lag: 0,
         found: None,
     }
 }
@@ -319,7 +335,7 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
         count: plan.count as u64,
         bytes: plan.bytes,
     });
-    Read { status, code, asked: from.wire(), next: plan.next, bounds: plan.bounds, found }
+    Read { status, code, asked: from.wire(), next: plan.next, bounds: plan.bounds, lag: plan.lag, found }
 }
 
 /// A pull answer whose records are still in the log.

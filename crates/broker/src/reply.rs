@@ -22,6 +22,7 @@ use kerolox_protocol::{
     code,
     header::Fields,
     msgid::MessageId,
+    properties,
     rpc::{
         Rpc,
         produce::{SendReply, SendReplyMessage, SendReplyMessageV2, SendRequest, SendRequestV2},
@@ -70,10 +71,10 @@ impl Broker {
             Err(fail) => (Answer::from(fail), None),
         };
         let promise = Promise { to: from.to, answer, stored };
-        let mut properties = Vec::new();
+        let mut text = Vec::new();
         let requester = requester(send).inspect(|_| {
-            props::copy(send.properties.unwrap_or("").as_bytes(), &[], &mut properties);
-            props::push(&mut properties, "PUSH_REPLY_TIME", &call.now.wall.0.to_string());
+            props::copy(send.properties.unwrap_or("").as_bytes(), &[], &mut text);
+            props::push(&mut text, "PUSH_REPLY_TIME", &call.now.wall.0.to_string());
         });
         let Some(requester) = requester else {
             let remark = "reply message properties[REPLY_TO_CLIENT] is null".to_owned();
@@ -95,7 +96,7 @@ impl Broker {
             sys_flag: send.sys_flag,
             born_timestamp: send.born_timestamp,
             flag: send.flag,
-            properties: String::from_utf8(properties).ok(),
+            properties: String::from_utf8(text).ok(),
             reconsume_times: Some(send.reconsume_times.unwrap_or(0)),
             unit_mode: Some(send.unit_mode == Some(true)),
             born_host: from.peer.addr.to_string(),
@@ -140,6 +141,5 @@ impl Broker {
 
 /// Client id of who waits for the reply.
 fn requester<'a>(send: &Send<'a>) -> Option<&'a str> {
-    let text = send.properties.unwrap_or("").as_bytes();
-    props::pairs(text).filter(|(name, _)| *name == "REPLY_TO_CLIENT").map(|(_, id)| id).last()
+    properties::get_str(send.properties?.as_bytes(), "REPLY_TO_CLIENT")
 }

@@ -5,9 +5,7 @@
 use crate::declare::config;
 use crate::kinds::{Addresses, Bytes, Count, Millis, Moment, Names, Number, PathText, Percent, Port};
 use crate::networks::Networks;
-use crate::whys::{
-    ACL, BLOOM, COMMERCIAL, CONTROLLER, NO_POOL, NO_QUEUE, REPLICATION, SQL, STATS, TRANSACTIONS, UNUSED,
-};
+use crate::whys::{ACL, BLOOM, COMMERCIAL, CONTROLLER, NO_POOL, NO_QUEUE, SQL, STATS, TRANSACTIONS, UNUSED};
 
 /// The largest number of the original's `int` keys.
 const INT: i64 = i32::MAX as i64;
@@ -122,7 +120,7 @@ config! {
         /// How long a registration may take at one name server.
         "registerBrokerTimeoutMills" Live register_broker_timeout_mills: Millis[1..=INT] = Millis(6_000), obeyed;
         /// Send slow readers to a slave.
-        "slaveReadEnable" Live slave_read_enable: bool = false, later(REPLICATION);
+        "slaveReadEnable" Live slave_read_enable: bool = false, obeyed;
         /// Switch off groups which lag by more than `consumerFallbehindThreshold`.
         "disableConsumeIfConsumerReadSlowly" Live disable_consume_if_consumer_read_slowly: bool = false, later("switching off slow groups; the lag of every group is listed by consumerProgress");
         /// The lag from which a group counts as slow.

@@ -95,7 +95,7 @@ config! {
         /// Part of the machine's memory that the recent part of the log is taken for.
         "accessMessageInMemoryMaxRatio" Live access_message_in_memory_max_ratio: Percent = Percent(40), obeyed, important;
         /// Keep the index of keys and unique ids.
-        "messageIndexEnable" Live message_index_enable: bool = true, obeyed, important;
+        "messageIndexEnable" Restart message_index_enable: bool = true, obeyed, important;
         /// Hash slots of one index file; must match existing files.
         "maxHashSlotNum" Restart max_hash_slot_num: Count[1..=INT] = Count(5_000_000), obeyed;
         /// Entries of one index file; must match existing files.

@@ -132,6 +132,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     options.config_file = loaded.file.as_deref().and_then(|file| std::path::absolute(file).ok());
     options.seed = seed(clock.now().wall);
     options.ram_bytes = ram_bytes();
+    options.utc_offset = utc_offset(clock.now().wall);
     let boot_line = format!(
         "The broker[{}, {}] boot success. serializeType=JSON{suffix}",
         options.broker.broker_name, options.store_host
@@ -180,6 +181,17 @@ fn seed(now: Millis) -> u64 {
     (now.0 as u64) ^ (u64::from(std::process::id()) << 32)
 }
 
+/// What to add to Unix time for the local time of `now`: `deleteWhen` and the figures of a day go by the
+/// operator's clock. 0 where the system does not say its zone.
+fn utc_offset(now: Millis) -> Millis {
+    offset_in(&jiff::tz::TimeZone::system(), now)
+}
+
+fn offset_in(zone: &jiff::tz::TimeZone, now: Millis) -> Millis {
+    let now = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
+    Millis(i64::from(zone.to_offset(now).seconds()) * 1_000)
+}
+
 fn ram_bytes() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram.saturating_mul(u64::from(info.mem_unit))
@@ -216,5 +228,20 @@ impl Signals {
         if let Some(stop) = pending.stop.as_ref().filter(|_| pending.came) {
             stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::{Offset, TimeZone};
+
+    #[test]
+    fn local_time_is_what_the_zone_adds() {
+        let zone = |seconds| TimeZone::fixed(Offset::from_seconds(seconds).unwrap());
+        assert_eq!(offset_in(&zone(-5 * 3_600), Millis(1_700_000_000_000)), Millis(-18_000_000));
+        assert_eq!(offset_in(&zone(20_700), Millis(0)), Millis(20_700_000));
+        // A clock that nobody set still gives an offset.
+        assert_eq!(offset_in(&zone(3_600), Millis(i64::MAX)), Millis(3_600_000));
     }
 }

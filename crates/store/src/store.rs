@@ -196,6 +196,10 @@ impl Store {
             Flush::Sync => self.log.flushed(),
         }
     }
+    /// Bytes behind the end of the log that are probably still in memory; what lies further back is cold.
+    pub fn warm_bytes(&self) -> u64 {
+        self.options.warm_bytes()
+    }
     /// The flush mode.
     pub fn flush_mode(&self) -> Flush {
         self.options.flush

@@ -2,7 +2,7 @@
 
 use crate::{
     asks::*,
-    rig::{Ask, Rig, options},
+    rig::{Ask, Got, Rig, options},
 };
 use kerolox_protocol::{GroupName, TopicName, code, frame::Codec, rpc::consume::PullRequest};
 
@@ -239,4 +239,26 @@ fn a_hold_without_end_is_cut_to_the_brokers_limit() {
     let opaque = rig.group(&[hold(2, "T", 1, "*").with("suspendTimeoutMillis", i64::MAX)])[0];
     rig.advance(600_000);
     assert_eq!(rig.answer(2, opaque).unwrap().code(), code::PULL_NOT_FOUND);
+}
+
+/// With a second member readers of old messages go there, and come back when they are near the end.
+#[test]
+fn readers_that_are_far_behind_are_sent_to_where_the_group_wants_them() {
+    let mut small = options();
+    // Two fifths of this is taken to be in memory.
+    small.ram_bytes = 5_000;
+    for (enabled, ids) in [(false, [0, 0]), (true, [7, 3])] {
+        small.broker.slave_read_enable = enabled;
+        let mut rig = Rig::with(small.clone());
+        let group = r#"{"groupName":"g","consumeEnable":true,"brokerId":3,"whichBrokerWhenConsumeSlowly":7}"#;
+        assert_eq!(rig.ask(Ask::json(1, 200, group)).code(), code::SUCCESS);
+        for _ in 0..30 {
+            rig.ask(send(1, "T", "a message of some length"));
+        }
+        let far = rig.ask(pull(1, "T", 0));
+        let near = rig.ask(pull(1, "T", 29));
+        let end = rig.ask(pull(1, "T", 30));
+        let suggested = |got: &Got| got.number("suggestWhichBrokerId");
+        assert_eq!(([suggested(&far), suggested(&near)], suggested(&end)), (ids, ids[1]), "{enabled}");
+    }
 }

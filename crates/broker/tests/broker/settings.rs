@@ -103,3 +103,13 @@ fn the_store_follows_live_keys() {
     rig.runs_jobs = true;
     assert_eq!(rig.ask(send(1, "T", "far too long")).code(), code::MESSAGE_ILLEGAL);
 }
+
+/// An index that is switched off for a while would have holes, and nobody would know where.
+#[test]
+fn what_is_read_at_the_start_is_not_changed_while_running() {
+    let mut rig = Rig::new();
+    let got = rig.ask(Ask::json(9, SET, "messageIndexEnable=false"));
+    assert_eq!(got.code(), code::SYSTEM_ERROR);
+    assert!(got.remark().contains("`messageIndexEnable` is read at start only"), "{}", got.remark());
+    assert!(text(&rig.ask(Ask::bare(9, GET))).contains("messageIndexEnable=true\n"));
+}
