@@ -98,8 +98,9 @@ fn crates_without_arrows(root: &Path) -> Result<Vec<String>> {
     let known: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     let mut findings = Vec::new();
     for entry in fs::read_dir(root.join("crates"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !known.contains_key(name.as_str()) {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !known.contains_key(name.as_str()) {
             findings.push(format!("crates/{name} has no row in the table of arrows"));
         }
     }
