@@ -6,6 +6,7 @@ mod campaign;
 mod compare;
 mod dist;
 mod footprint;
+mod instructions;
 mod run;
 mod tidy;
 
@@ -20,6 +21,8 @@ cargo xtask tidy               the repository's own rules alone
 cargo xtask dist               build the release: static binary, links, sample configuration
 cargo xtask footprint [DIR]    time to the first answer, idle memory and processor time; stores below DIR
 cargo xtask size               build the release binary and print its size and what it links to
+cargo xtask instructions       count instructions per message with valgrind and hold them against the ledger;
+                               --write writes the ledger anew
 cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against the original, which is looked for in
                                ../shared/original; alone on the machine, or pairs are repeated and marked
     --rows P1,P2,…  --pairs N (5)  --seconds S (5)  --retries N (3)  --port P (29000)  --dir DIR
@@ -41,6 +44,8 @@ fn main() -> Result<()> {
         ["crash", words @ ..] => campaign::crash(words),
         ["enumerate", words @ ..] => campaign::enumerate(words),
         ["faults", words @ ..] => campaign::faults(words),
+        ["instructions"] => instructions::run(false).map(drop),
+        ["instructions", "--write"] => instructions::run(true).map(drop),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
         _ => bail!("{USAGE}"),
     }
