@@ -263,6 +263,19 @@ fn a_missing_log_file_and_strange_names_are_told() {
     assert!(kinds.contains(&Kind::LogGap) && kinds.contains(&Kind::ForeignName), "{kinds:?}");
 }
 
+/// Its numbering would begin at 0 again, under the eyes of consumers that are further.
+#[test]
+fn a_queue_without_records_is_never_made_anew() {
+    let world = filled();
+    let path = Path::new("/store/consumequeue/Idle/0/00000000000000000400");
+    world.disk.plant(path, &[1; 60]).unwrap();
+    let found = look(&world.disk, &world.options);
+    assert!(kinds(&found).contains(&Kind::QueueFileSize));
+    assert!(found.findings.iter().all(|finding| finding.remedy.is_none()), "{:#?}", found.findings);
+    repair::apply(&world.disk.handle(), &world.options, "s", Millis(5), &mut |_, _| {}).unwrap();
+    assert_eq!(world.disk.bytes(path).unwrap(), [1; 60]);
+}
+
 /// After a kill queues and index may be behind the log: that is no damage.
 #[test]
 fn a_killed_store_has_notes_only() {

@@ -256,6 +256,7 @@ impl<'a> Queues<'a> {
     ) -> io::Result<()> {
         let mut names: BTreeSet<QueueName> = self.queues.keys().cloned().collect();
         names.extend(self.layout.queues.keys().cloned());
+        let mut without = BTreeSet::new();
         for name in names {
             let mut queue = self.queues.remove(&name).unwrap_or_default();
             let mut events = Vec::new();
@@ -265,6 +266,16 @@ impl<'a> Queues<'a> {
             self.report(&name, &queue, is_known, found);
             self.check_ends(&name, &queue, found);
             self.each_entry(&name, &queue, first, damaged, found)?;
+            if queue.sequence.next.is_none() {
+                without.insert(name);
+            }
+        }
+        // Made anew from no record, a queue would count from 0 again: its files, however damaged, tell more.
+        for finding in &mut found.all {
+            let is_without = |topic: &String, queue: &u32| without.contains(&(topic.clone(), *queue));
+            finding.remedy.take_if(
+                |remedy| matches!(remedy, Remedy::RebuildQueue { topic, queue } if is_without(topic, queue)),
+            );
         }
         Ok(())
     }
