@@ -175,7 +175,8 @@ impl Run {
             return;
         }
         let start = Instant::now();
-        match self.run_suite(server, suite) {
+        let pattern = self.pattern_of(suite.name).unwrap_or_default();
+        match self.run_suite(server, suite, pattern) {
             Ok((transcript, how_ended)) => {
                 self.notes(suite.name, &transcript.notes);
                 let cases = transcript.cases(&how_ended);
@@ -188,6 +189,7 @@ impl Run {
                 }
                 let count = cases.len();
                 for (case, outcome) in cases {
+                    let outcome = self.once_more(server, suite, &case, outcome);
                     self.case(suite.name, &case, outcome);
                 }
                 if count > 0 {
@@ -201,9 +203,21 @@ impl Run {
         }
     }
 
-    fn run_suite(&self, server: &Server, suite: &Suite) -> Result<(Transcript, String)> {
+    /// A promised case that failed is tried once more: these are real clients with clocks of their own, on a machine
+    /// that may be busy. The first reason is printed either way, so that a case that needs this often is seen.
+    fn once_more(&self, server: &Server, suite: &Suite, case: &str, first: Outcome) -> Outcome {
+        let Outcome::Fail(reason) = &first else { return first };
+        if !self.allow.has(&format!("{}/{case}", suite.name)) {
+            return first;
+        }
+        println!("NOTE {}/{case}: failed at first, tried once more: {reason}", suite.name);
+        let second = self.run_suite(server, suite, case).map(|(transcript, end)| transcript.cases(&end));
+        let second = second.ok().and_then(|cases| cases.into_iter().find(|(name, _)| name == case));
+        second.map_or(first, |(_, outcome)| outcome)
+    }
+
+    fn run_suite(&self, server: &Server, suite: &Suite, pattern: &str) -> Result<(Transcript, String)> {
         self.build(suite)?;
-        let pattern = self.pattern_of(suite.name).unwrap_or_default();
         let mut command = suite.command(&self.place, &server.namesrv(), &server.broker(), pattern)?;
         let errors = File::create(self.place.log(suite.name)?)?;
         let child = command.stdout(Stdio::piped()).stderr(errors).spawn().context("start its program")?;
