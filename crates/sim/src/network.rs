@@ -160,14 +160,11 @@ impl Network {
         }
         direction.received.extend_from_slice(bytes);
         let mut at = 0;
-        loop {
-            match frame::split(direction.received.get(at..).unwrap_or_default(), FRAME_BYTES_MAX)? {
-                Split::Whole(frame, taken) => {
-                    take(frame);
-                    at += taken;
-                }
-                Split::Partial(_) => break,
-            }
+        while let Split::Whole(frame, taken) =
+            frame::split(direction.received.get(at..).unwrap_or_default(), FRAME_BYTES_MAX)?
+        {
+            take(frame);
+            at += taken;
         }
         direction.received.drain(..at);
         Ok(())

@@ -106,6 +106,9 @@ pub struct Seen<'a> {
     pub crc: u32,
 }
 
+/// Acknowledged messages of a producer in a queue by their number: queue offset, position in the log.
+pub(crate) type Order = BTreeMap<u64, (i64, u64)>;
+
 /// Everything that is known.
 #[derive(Debug)]
 pub struct Oracle {
@@ -117,7 +120,7 @@ pub struct Oracle {
     pub(crate) places: BTreeMap<Place, Known>,
     /// Offsets below these were seen in a part of a queue that a power cut took: a consumer may be ahead.
     pub(crate) ahead: BTreeMap<(String, i32), i64>,
-    pub(crate) order: BTreeMap<(usize, String, i32), BTreeMap<u64, (i64, u64)>>,
+    pub(crate) order: BTreeMap<(usize, String, i32), Order>,
     /// Crashes so far that may repeat the last deliveries of delayed messages.
     pub(crate) repeats: u32,
     /// The disk may be full for a while.

@@ -182,7 +182,7 @@ impl World {
     /// The world of a run, before anything has happened.
     pub fn new(options: &Options) -> World {
         // The options took the first numbers of the seed.
-        let mut random = Random::new(options.seed ^ 0x5eed_0f_0000_0001);
+        let mut random = Random::new(options.seed ^ 0x005e_ed0f_0000_0001);
         let random = &mut random;
         let mut world = World {
             now: 0,

@@ -8,6 +8,7 @@ mod dist;
 mod footprint;
 mod instructions;
 mod run;
+mod sim;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -20,6 +21,8 @@ cargo xtask fix                format, apply clippy's suggestions, write the gen
 cargo xtask tidy               the repository's own rules alone
 cargo xtask dist               build the release: static binary, links, sample configuration
 cargo xtask footprint [DIR]    time to the first answer, idle memory and processor time; stores below DIR
+cargo xtask sim [--seeds N] [--from SEED] [--mode async|sync|both] [--keep-going]
+                               simulate fresh seeds, and note the outcome in docs/ledger/sim.md
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask instructions       count instructions per message with valgrind and hold them against the ledger;
                                --write writes the ledger anew
@@ -41,6 +44,7 @@ fn main() -> Result<()> {
         ["footprint"] => footprint::measure(&std::env::temp_dir().display().to_string()),
         ["footprint", dir] => footprint::measure(dir),
         ["size"] => size(),
+        ["sim", rest @ ..] => sim::run(rest),
         ["crash", words @ ..] => campaign::crash(words),
         ["enumerate", words @ ..] => campaign::enumerate(words),
         ["faults", words @ ..] => campaign::faults(words),
