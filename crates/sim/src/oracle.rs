@@ -246,7 +246,9 @@ impl Oracle {
     pub fn refused(&mut self, remark: &str, asked_ms: i64) {
         self.refusals += 1;
         let Some((since, why)) = &self.poisoned else { return };
-        if asked_ms > *since && !remark.contains(why.as_str()) {
+        // A broker that is being stopped refuses for that reason first.
+        let says_why = remark.contains(why.as_str()) || remark.contains("stopping");
+        if asked_ms > *since && !says_why {
             let text = format!("the store failed ({why}), and the refusal says only: {remark}");
             self.violated("D7", text);
         }
