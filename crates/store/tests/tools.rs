@@ -297,6 +297,24 @@ fn a_killed_store_has_notes_only() {
     assert_eq!(found.records, 60);
 }
 
+/// A kill may come between making a file and giving it its length, and while the log's end is cleared.
+#[test]
+fn files_that_a_kill_left_short_are_leftovers() {
+    let world = filled();
+    world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+    let end = look(&world.disk, &world.options).end;
+    let log = format!("/store/commitlog/{:020}", end - end % (16 << 10));
+    world.disk.open(Path::new(&log), Open::Write).unwrap().set_len(end % (16 << 10)).unwrap();
+    world.disk.plant(Path::new("/store/consumequeue/A/0/00000000000000000400"), b"").unwrap();
+    world.disk.plant(Path::new("/store/index/29991231235959999"), b"").unwrap();
+    let found = look(&world.disk, &world.options);
+    assert_eq!(kinds(&found), [Kind::IndexFile, Kind::LogFileSize, Kind::NotStopped, Kind::QueueFileSize]);
+    assert!(!found.is_damaged(), "{:#?}", found.findings);
+    let repaired =
+        repair::apply(&world.disk.handle(), &world.options, "s", Millis(5), &mut |_, _| {}).unwrap();
+    assert_eq!(kinds(&repaired.after), [Kind::NotStopped], "{:#?}", repaired.after.findings);
+}
+
 /// Whatever bits flip, looking neither panics nor changes a byte, repairing ends, and what is then there opens.
 #[test]
 fn random_damage_is_looked_at_calmly() {

@@ -4,7 +4,7 @@
 //! them. Then its entries, which are in log order, are compared with the records' keys while the log is walked.
 
 use super::{
-    Finding, Findings, Kind, Remedy,
+    Finding, Findings, Kind, Remedy, Severity,
     layout::{Layout, Numbered},
     walk::{be32, be64},
 };
@@ -76,8 +76,12 @@ impl<'a> Keys<'a> {
             match check_file(disk, file, shape, layout.is_clean())? {
                 Ok(usable) => keys.files.push_back(usable),
                 Err(why) => {
-                    keys.is_broken = true;
-                    let finding = Finding::damage(Kind::IndexFile, &file.path, why);
+                    // A crash may come before a new file has its length; the next start makes it again.
+                    let is_unfinished =
+                        layout.aborted && layout.index.last() == Some(file) && file.len < shape.file_len();
+                    keys.is_broken |= !is_unfinished;
+                    let severity = if is_unfinished { Severity::Leftover } else { Severity::Damage };
+                    let finding = Finding::new(severity, Kind::IndexFile, &file.path, why);
                     found.push(finding.remedy(Remedy::RebuildIndex));
                 }
             }

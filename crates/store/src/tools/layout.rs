@@ -149,6 +149,12 @@ impl Layout {
         !self.aborted
     }
 
+    /// How bad it is that a file is too short. A crash may come before a new file has its length, or while the
+    /// end of the log is being cleared; the next start sees to it.
+    fn shortness(&self, is_last: bool) -> Severity {
+        if is_last && self.aborted { Severity::Leftover } else { Severity::Damage }
+    }
+
     fn check_log_files(&mut self) {
         let mut wanted: Option<u64> = None;
         let last = self.segments.len().saturating_sub(1);
@@ -159,9 +165,9 @@ impl Layout {
             }
             if file.len != self.segment_bytes {
                 let text = format!("has {} bytes instead of {}", file.len, self.segment_bytes);
-                let finding = Finding::damage(Kind::LogFileSize, &file.path, text);
-                let path = file.path.display().to_string();
                 let short_last = n == last && file.len < self.segment_bytes;
+                let finding = Finding::new(self.shortness(short_last), Kind::LogFileSize, &file.path, text);
+                let path = file.path.display().to_string();
                 self.findings.push(match short_last {
                     true => finding.remedy(Remedy::LengthenLog { path }),
                     false => finding,
@@ -180,7 +186,9 @@ impl Layout {
                         file.len, file.base, self.queue_file_bytes
                     );
                     let remedy = Remedy::RebuildQueue { topic: topic.clone(), queue: *queue };
-                    let finding = Finding::damage(Kind::QueueFileSize, &file.path, text);
+                    let is_last = files.last() == Some(file) && file.len < self.queue_file_bytes;
+                    let severity = self.shortness(is_last);
+                    let finding = Finding::new(severity, Kind::QueueFileSize, &file.path, text);
                     self.findings.push(finding.remedy(remedy));
                 }
             }
