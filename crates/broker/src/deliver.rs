@@ -3,7 +3,7 @@
 //! [`crate::delay`] says which queue has something due; here it is read, copied to its real topic, and the
 //! progress noted, all in one group of the log: a crash leaves both or, at worst, repeats that group.
 
-use crate::{Broker, props::Known, transaction::HALF_TOPIC};
+use crate::{Broker, call::Out, props::Known, service::Stage, transaction::HALF_TOPIC};
 use kerolox_net::Now;
 use kerolox_protocol::{
     Millis, QueueId, QueueOffset, TopicName,
@@ -18,19 +18,33 @@ const GROUP_MAX: usize = 128;
 const AGAIN_MS: Millis = Millis(100);
 
 impl Broker {
-    /// Delivers what is due. Returns whether more is.
-    pub(crate) fn deliver(&mut self, now: Now) -> bool {
+    /// Delivers what is due, as far as that needs no wait for the disk.
+    pub(crate) fn deliver_if_running(&mut self, now: Now, out: &mut Out) {
+        if self.stage != Stage::Running || self.again.delivery_waits() {
+            return;
+        }
+        self.store.wait_for_nothing(self.again.take_delivered());
+        self.deliver(now);
+        let cold = self.store.wait_again();
+        if self.delay.take_changed() {
+            self.note_delay(now);
+        }
+        if let Some(cold) = cold {
+            self.again.wait_to_deliver(cold, out);
+        }
+    }
+
+    fn deliver(&mut self, now: Now) {
         let mut delivered = 0;
         while let Some(queue) = self.delay.ready(now.wall, now.mono) {
             if delivered == GROUP_MAX {
                 break;
             }
             delivered += usize::from(self.deliver_head(now, queue));
+            if self.store.has_met_cold() {
+                break;
+            }
         }
-        if self.delay.take_changed() {
-            self.note_delay(now);
-        }
-        delivered == GROUP_MAX
     }
 
     /// Looks at the head of a level's queue and delivers it if it is due. Says whether it did.
@@ -41,6 +55,7 @@ impl Broker {
         let next = self.delay.next(queue).clamp(bounds.min, bounds.max);
         let entry = match self.head(slot, next, bounds.max) {
             Ok(entry) => entry,
+            Err(_) if self.store.has_met_cold() => return false,
             Err(why) => {
                 warn!(level = queue + 1, %why, "delayed messages cannot be read");
                 self.delay.failed(queue, now.mono + AGAIN_MS);
@@ -57,6 +72,7 @@ impl Broker {
                 self.delay.delivered(queue);
                 true
             }
+            Err(_) if self.store.has_met_cold() => false,
             Err(why) => {
                 warn!(level = queue + 1, at = entry.at.0, why, "delayed message cannot be delivered yet");
                 self.delay.failed(queue, now.mono + AGAIN_MS);

@@ -2,6 +2,7 @@
 
 use crate::{
     admin::config::{SaveJob, Saved},
+    again::ReadJob,
     export::{ExportDone, ExportJob},
 };
 use kerolox_net::{Job, Lane};
@@ -16,6 +17,8 @@ pub enum BrokerJob {
     Export(ExportJob),
     /// Keeps changed settings in their file.
     SaveConfig(SaveJob),
+    /// Brings into memory what a question needs.
+    Read(ReadJob),
 }
 
 /// What came of it.
@@ -27,6 +30,8 @@ pub enum BrokerDone {
     Export(ExportDone),
     /// Settings were kept or not.
     SavedConfig(Saved),
+    /// A question can be asked again.
+    Read(ReadJob),
 }
 
 impl Job for BrokerJob {
@@ -35,6 +40,7 @@ impl Job for BrokerJob {
     fn lane(&self) -> Lane {
         match self {
             BrokerJob::Store(job) if job.is_flush() => Lane::Flush,
+            BrokerJob::Read(_) => Lane::Read,
             BrokerJob::Store(_) | BrokerJob::Export(_) | BrokerJob::SaveConfig(_) => Lane::Background,
         }
     }
@@ -44,6 +50,7 @@ impl Job for BrokerJob {
             BrokerJob::Store(job) => BrokerDone::Store(job.run()),
             BrokerJob::Export(job) => BrokerDone::Export(job.run()),
             BrokerJob::SaveConfig(job) => BrokerDone::SavedConfig(job.run()),
+            BrokerJob::Read(job) => BrokerDone::Read(job.run()),
         }
     }
 }

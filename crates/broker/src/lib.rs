@@ -13,6 +13,7 @@
 //! | [`reply`] | replies on their way back to who asked |
 //! | [`pull`], [`hold`] | pulling, and pulls that wait for messages |
 //! | [`parked`] | answers that wait for the log |
+//! | [`again`] | requests that wait for a read of the disk |
 //! | [`sendback`], [`delay`] | retry, dead letters, delay levels |
 //! | [`transaction`] | halves and what becomes of them |
 //! | [`query`] | looking up messages by key and by place |
@@ -38,6 +39,7 @@ macro_rules! mutant {
 }
 
 pub mod admin;
+pub mod again;
 pub mod answer;
 pub mod call;
 pub mod clients;

@@ -3,6 +3,7 @@
 use crate::{
     Broker, Options,
     admin::Desk,
+    again::Again,
     clients::Clients,
     delay::Delay,
     export::Export,
@@ -80,6 +81,7 @@ impl Broker {
             desk: Desk::new(Arc::clone(&disk), now),
             hold: Hold::new(options.limits.held_pulls),
             parked: Parked::default(),
+            again: Again::default(),
             delay: Delay::new(&options.delay_levels()),
             export: Export::new(Arc::clone(&disk), config_dir.clone(), now.mono + interval),
             random: Random::new(options.seed),

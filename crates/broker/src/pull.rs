@@ -70,6 +70,10 @@ impl Broker {
     pub(crate) fn pull(&mut self, from: &Origin, pull: &Pull<'_>, out: &mut Out) -> Result<(), Fail> {
         let (kept, tags) = self.may_pull(from, pull, out)?;
         let read = self.read(&kept, pull.queue_offset, &tags);
+        if self.store.has_met_cold() {
+            // Asked again when the queue's entries are in memory.
+            return Ok(());
+        }
         let suspend_ms = pull.suspend_timeout_millis.unwrap_or(0);
         let held = read.code == code::PULL_NOT_FOUND && pull.sys_flag & FLAG_SUSPEND != 0 && suspend_ms > 0;
         // Whatever the result, as long as the pull itself was in order.

@@ -1,7 +1,6 @@
 //! Looking messages up: by key, by unique id, by place in the log.
 //!
-//! Reads the index and single records where it stands, on the broker's own thread: these are questions of
-//! people, and bounded in number and bytes.
+//! Questions of people, bounded in number and bytes. What is not in memory is read by [`crate::again`].
 
 use crate::{
     Broker,

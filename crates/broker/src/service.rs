@@ -11,6 +11,7 @@
 use crate::{
     Options,
     admin::{self, Desk},
+    again::Again,
     answer::{self, Answer},
     call::{Call, Fail, Handler, Out, Ticket},
     clients::{Changes, Clients},
@@ -46,7 +47,7 @@ use kerolox_protocol::{
     },
     scan::{self, Hot, answer::Sent},
 };
-use kerolox_store::{Arrival, QueueSlot, Store};
+use kerolox_store::{Arrival, Cold, QueueSlot, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::{debug, info};
 
@@ -75,6 +76,7 @@ pub struct Broker {
     pub(crate) desk: Desk,
     pub(crate) hold: Hold<QueueSlot, Kept>,
     pub(crate) parked: Parked,
+    pub(crate) again: Again,
     pub(crate) state: State,
     pub(crate) export: Export,
     pub(crate) random: Random,
@@ -247,6 +249,53 @@ impl Broker {
         true
     }
 
+    /// Serves a frame without waiting for the disk; what was read for it before is `known`. Where more has to be
+    /// read, it is served again when that is done.
+    pub(crate) fn on_request(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, known: Cold, out: &mut Out) {
+        self.store.wait_for_nothing(known);
+        if !self.serve_hot(now, peer, &frame, out) {
+            self.serve_any(now, peer, frame, out);
+        }
+        if let Some(cold) = self.store.wait_again() {
+            self.ask_again(now, peer, frame, cold, out);
+        }
+    }
+
+    fn serve_any(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
+        let header = match Header::decode(frame.codec, frame.header) {
+            Ok(header) => header,
+            Err(why) => {
+                debug!(conn = peer.conn.0, addr = %peer.addr, %why, "unreadable header");
+                return out.close(peer.conn, "unreadable header");
+            }
+        };
+        if header.is_response() {
+            return self.on_client_answer(peer.conn, &header, frame.body, out);
+        }
+        let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
+        let before = self.store.end();
+        let result = self.serve(&call, out);
+        let changed = self.topics.has_changes() || self.groups.has_changes();
+        if changed {
+            self.note_tables(now, out);
+        }
+        if self.store.has_met_cold() {
+            // Whatever came out came out of half the facts.
+            return;
+        }
+        let appended = self.store.end() > before;
+        match result {
+            Ok(None) => {}
+            Ok(Some(_)) if changed && self.has_refused_notes() => {
+                let remark = "service not available now: the change could not be noted in the log; it is in \
+                              effect, and noted as soon as the store accepts again";
+                Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(&call.ticket(), out);
+            }
+            Ok(Some(answer)) => self.reply(&call, appended, answer, out),
+            Err(fail) => Answer::from(fail).send(&call.ticket(), out),
+        }
+    }
+
     /// Answers now, or when what the request appended is written.
     fn reply(&mut self, call: &Call<'_>, appended: bool, answer: Answer, out: &mut Out) {
         let to = call.ticket();
@@ -377,37 +426,7 @@ impl Service for Broker {
 
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
         self.now = now;
-        if self.serve_hot(now, peer, &frame, out) {
-            return;
-        }
-        let header = match Header::decode(frame.codec, frame.header) {
-            Ok(header) => header,
-            Err(why) => {
-                debug!(conn = peer.conn.0, addr = %peer.addr, %why, "unreadable header");
-                return out.close(peer.conn, "unreadable header");
-            }
-        };
-        if header.is_response() {
-            return self.on_client_answer(peer.conn, &header, frame.body, out);
-        }
-        let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
-        let before = self.store.end();
-        let result = self.serve(&call, out);
-        let changed = self.topics.has_changes() || self.groups.has_changes();
-        if changed {
-            self.note_tables(now, out);
-        }
-        let appended = self.store.end() > before;
-        match result {
-            Ok(None) => {}
-            Ok(Some(_)) if changed && self.has_refused_notes() => {
-                let remark = "service not available now: the change could not be noted in the log; it is in \
-                              effect, and noted as soon as the store accepts again";
-                Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(&call.ticket(), out);
-            }
-            Ok(Some(answer)) => self.reply(&call, appended, answer, out),
-            Err(fail) => Answer::from(fail).send(&call.ticket(), out),
-        }
+        self.on_request(now, peer, frame, Cold::default(), out);
     }
 
     fn on_batch_end(&mut self, now: Now, out: &mut Out) {
@@ -422,6 +441,7 @@ impl Service for Broker {
         self.now = now;
         self.hold.on_closed(conn);
         self.parked.on_closed(conn);
+        self.again.on_closed(conn);
         let changes = self.clients.on_closed(conn);
         self.apply(changes, out);
         self.relays_closed(conn, out);
@@ -439,6 +459,7 @@ impl Service for Broker {
         self.now = now;
         match done {
             BrokerDone::Export(done) => self.export.on_done(&done),
+            BrokerDone::Read(done) => self.on_read(now, done, out),
             BrokerDone::SavedConfig(saved) => self.on_config_saved(saved, out),
             BrokerDone::Store(done) => {
                 self.store.done(store_now(now), done);
@@ -469,8 +490,8 @@ impl Service for Broker {
         }
         let Broker { parked, options, .. } = self;
         parked.expire(now.mono, |waiting, end| say(options, waiting, end, out));
+        self.deliver_if_running(now, out);
         if self.stage == Stage::Running {
-            self.deliver(now);
             self.state_tick(now);
             self.export_tick(now, false);
         }
@@ -480,7 +501,8 @@ impl Service for Broker {
     fn next_timer(&self) -> Option<Millis> {
         let running = self.stage == Stage::Running;
         let tables = running.then(|| self.state.next_timer(self.offsets.has_changes())).flatten();
-        let delay = running.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
+        let delivers = running && !self.again.delivery_waits();
+        let delay = delivers.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
         // While the log takes no notes, files would only repeat what it says.
         let export = (running && !self.has_refused_notes()).then(|| self.export.next_timer()).flatten();
         let parts = [

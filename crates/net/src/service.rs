@@ -110,6 +110,8 @@ pub enum Lane {
     Flush,
     /// Write-behind, preparing and deleting files, exports.
     Background,
+    /// Reading what is not in memory; somebody waits for it.
+    Read,
 }
 
 /// A service without jobs.

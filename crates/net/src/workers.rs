@@ -70,6 +70,7 @@ pub(crate) struct Workers<S: Service> {
     mailbox: Arc<Mailbox<Message<S>>>,
     flush: Option<Pool<S::Job>>,
     background: Option<Pool<S::Job>>,
+    reads: Option<Pool<S::Job>>,
     cold: Option<Pool<ColdRead>>,
     lookup: Option<Pool<Lookup>>,
 }
@@ -77,7 +78,16 @@ pub(crate) struct Workers<S: Service> {
 impl<S: Service> Workers<S> {
     pub(crate) fn new(name: &'static str, readers: usize, mailbox: Arc<Mailbox<Message<S>>>) -> Workers<S> {
         let readers = readers.max(1);
-        Workers { name, readers, mailbox, flush: None, background: None, cold: None, lookup: None }
+        Workers {
+            name,
+            readers,
+            mailbox,
+            flush: None,
+            background: None,
+            reads: None,
+            cold: None,
+            lookup: None,
+        }
     }
 
     /// Runs a job on its lane; [`Message::Done`] comes back.
@@ -85,6 +95,7 @@ impl<S: Service> Workers<S> {
         let (pool, suffix) = match job.lane() {
             Lane::Flush => (&mut self.flush, "flush"),
             Lane::Background => (&mut self.background, "back"),
+            Lane::Read => (&mut self.reads, "cold"),
         };
         let (name, mailbox) = (self.name, &self.mailbox);
         hand(pool, job, || {
@@ -138,7 +149,7 @@ impl<S: Service> Drop for Workers<S> {
     fn drop(&mut self) {
         let mut threads = Vec::new();
         // All senders go first, so that the threads end side by side.
-        [self.flush.take(), self.background.take()]
+        [self.flush.take(), self.background.take(), self.reads.take()]
             .into_iter()
             .flatten()
             .for_each(|p| threads.extend(p.threads));

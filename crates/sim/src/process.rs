@@ -30,7 +30,7 @@ pub struct Sends {
 }
 
 /// Lanes by number.
-pub const LANES: usize = 2;
+pub const LANES: usize = 3;
 
 struct Queue<J: Job> {
     waiting: VecDeque<J>,
@@ -52,7 +52,7 @@ impl<S: Service> Process<S> {
     /// A process that has just started.
     pub fn new(service: S) -> Process<S> {
         let lane = || Queue { waiting: VecDeque::new(), busy: false, done: None };
-        Process { service, outbox: Outbox::default(), lanes: [lane(), lane()], touched: true }
+        Process { service, outbox: Outbox::default(), lanes: [lane(), lane(), lane()], touched: true }
     }
 }
 
@@ -134,6 +134,7 @@ impl<S: Service> Running for Process<S> {
             let lane = match job.lane() {
                 Lane::Flush => 0,
                 Lane::Background => 1,
+                Lane::Read => 2,
             };
             self.lanes[lane].waiting.push_back(job);
         }

@@ -33,6 +33,7 @@ pub mod index;
 pub mod smallfile;
 pub mod tools;
 
+mod cold;
 mod dispatch;
 mod hash;
 mod job;
@@ -46,6 +47,7 @@ mod retain;
 mod store;
 mod types;
 
+pub use cold::Cold;
 pub use dispatch::{DELAY_TOPIC, DROPS, Dispatch, STATE_TOPIC, tags_code};
 pub use job::{StoreDone, StoreJob};
 pub use open::{Cause, OpenError};

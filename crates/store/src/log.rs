@@ -18,7 +18,10 @@ mod segment;
 pub(crate) use ahead::Zero;
 pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
-use crate::disk::{Disk, File};
+use crate::{
+    cold,
+    disk::{Disk, File},
+};
 use ahead::Gate;
 use chunks::Chunks;
 use kerolox_protocol::{
@@ -343,13 +346,16 @@ impl Log {
     }
 
     /// Fills `out` from `at`, from memory or from the file. `at` and the length lie in one file.
-    pub(crate) fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read(&self, gate: &cold::Gate, at: u64, out: &mut [u8]) -> io::Result<()> {
         if let Some(bytes) = self.in_memory(at, out.len()) {
             out.copy_from_slice(bytes);
             return Ok(());
         }
         match self.file_at(at) {
-            Some(found) => found.and_then(|(file, base)| file.read_at(out, at - base)),
+            Some(found) => found.and_then(|(file, base)| {
+                gate.pass(&file, at - base, out.len() as u64)?;
+                file.read_at(out, at - base)
+            }),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

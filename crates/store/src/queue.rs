@@ -13,11 +13,12 @@
 pub(crate) mod files;
 
 use crate::{
+    cold::Gate,
     hash::FixedMap,
     job::One,
     types::{Bounds, QueueEntry, QueueSlot},
 };
-use files::Files;
+use files::{Files, Place};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -343,7 +344,7 @@ impl Queues {
     /// Up to `n` entries from `from` on, as far as they are visible and there; fewer at a file's end.
     pub(crate) fn entries(
         &self,
-        files: &Files,
+        (files, gate): (&Files, &Gate),
         slot: QueueSlot,
         from: QueueOffset,
         n: usize,
@@ -356,7 +357,7 @@ impl Queues {
             let Some(topic) = self.topic_name(queue) else { return Ok(()) };
             let want = queue.tail_base.min(until) - at;
             let before = out.len();
-            files.read(slot, topic, queue.id, at, want, out)?;
+            files.read_through(gate, Place { slot, topic, id: queue.id }, at, want, out)?;
             at += (out.len() - before) as u64;
         }
         while let Some(entry) = (at < until).then(|| queue.in_memory(at)).flatten() {

@@ -175,7 +175,7 @@ impl Store {
     ) -> Option<io::Result<index::Found>> {
         let (first, confirmed) = (self.log.first(), self.confirmed());
         let mut accept = |at| at >= first && at < confirmed && !self.in_damage(at);
-        Some(self.index.as_ref()?.find(topic, key, max, begin, end).run(&mut accept))
+        Some(self.index.as_ref()?.find(topic, key, max, begin, end).run_through(&self.gate, &mut accept))
     }
 
     /// Whether a position lies in a part of the log that was found damaged.
@@ -194,14 +194,14 @@ impl Store {
             return Ok(None);
         }
         let mut head = [0; HEAD];
-        self.log.read(at.0, &mut head)?;
+        self.log.read(&self.gate, at.0, &mut head)?;
         let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let max = self.options.record_bytes_max().max(RECORD_BYTES_READ_MAX);
         if u64::from(size) > left || size as usize > max || (size as usize) < HEAD {
             return Ok(None);
         }
         let mut bytes = vec![0; size as usize];
-        self.log.read(at.0, &mut bytes)?;
+        self.log.read(&self.gate, at.0, &mut bytes)?;
         let good = match parse(&bytes) {
             Ok(Entry::Message(record)) => {
                 record.size == size && record.physical_offset == at.wire() && record.crc_matches()

@@ -8,6 +8,7 @@ mod work;
 
 use crate::{
     checkpoint::{self, Lock},
+    cold::{Cold, Gate},
     disk::Disk,
     index::Index,
     job::Flushed,
@@ -48,6 +49,7 @@ pub struct Store {
     /// Retention stops here.
     keep_from: Option<LogOffset>,
     used_percent: u32,
+    pub(crate) gate: Gate,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -85,6 +87,7 @@ impl Store {
             damaged: report.damaged.clone(),
             keep_from: None,
             used_percent: 0,
+            gate: Gate::default(),
             _lock: recovered.lock,
         };
         store.remember(&report).map_err(OpenError::io(&store.options.paths.root))?;
@@ -230,7 +233,24 @@ impl Store {
         n: usize,
         into: &mut Vec<QueueEntry>,
     ) -> io::Result<()> {
-        self.queues.entries(&self.files, slot, from, n, into)
+        self.queues.entries((&self.files, &self.gate), slot, from, n, into)
+    }
+
+    /// From now on reads of what is not in memory fail with [`io::ErrorKind::WouldBlock`] and are collected, but
+    /// those in `known`, which somebody has read meanwhile. Until [`Store::wait_again`].
+    pub fn wait_for_nothing(&mut self, known: Cold) {
+        self.gate.shut(known);
+    }
+
+    /// Whether such a read was met: what was found out since then is worth nothing.
+    pub fn has_met_cold(&self) -> bool {
+        self.gate.has_met()
+    }
+
+    /// Ends [`Store::wait_for_nothing`]. What was met has to be read, on a thread that may wait, before the
+    /// question is asked again with it.
+    pub fn wait_again(&mut self) -> Option<Cold> {
+        self.gate.open()
     }
 
     /// Topics that have messages, or had and were not deleted.

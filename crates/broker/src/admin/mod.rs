@@ -98,12 +98,21 @@ impl Broker {
         self.known_slot(topic, queue).map(|slot| self.store.bounds(slot)).unwrap_or_default()
     }
 
-    /// Store time of a message. May read a file.
+    /// What was read; `instead` where that waits for the disk, so that all such reads of a question are collected
+    /// at once: what is said of it now is thrown away.
+    pub(crate) fn or_cold<T>(&self, read: io::Result<T>, instead: T) -> io::Result<T> {
+        match read {
+            Err(_) if self.store.has_met_cold() => Ok(instead),
+            read => read,
+        }
+    }
+
+    /// Store time of a message.
     pub(crate) fn time_of(&self, topic: &str, queue: u32, at: i64) -> Result<Option<Millis>, Fail> {
         let (Some(slot), Ok(at)) = (self.known_slot(topic, queue), QueueOffset::try_from(at)) else {
             return Ok(None);
         };
-        self.store.store_time(slot, at).map_err(|why| unreadable(topic, queue, &why))
+        self.or_cold(self.store.store_time(slot, at), None).map_err(|why| unreadable(topic, queue, &why))
     }
 }
 

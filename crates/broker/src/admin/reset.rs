@@ -7,7 +7,7 @@ use crate::{
     clients::serve::shown,
 };
 use kerolox_protocol::{
-    GroupName, Millis, TopicName,
+    GroupName, Millis, QueueOffset, TopicName,
     body::{
         self, MessageQueue,
         queue::{ResetOffsetBody, ResetOffsetList},
@@ -93,6 +93,7 @@ impl Broker {
             return Ok(self.store.bounds(slot).max.wire());
         }
         let found = self.store.offset_by_time(slot, Millis(timestamp), Boundary::Nearest);
+        let found = self.or_cold(found, QueueOffset(0));
         Ok(found.map_err(|why| unreadable(topic, queue, &why))?.wire())
     }
 

@@ -1,6 +1,7 @@
 //! The broker as its clients see it: frames in, frames out, on a disk in memory.
 
 mod asks;
+mod cold;
 mod figures;
 mod hostile;
 mod members;

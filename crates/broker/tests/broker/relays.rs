@@ -124,7 +124,7 @@ fn reset(time: i64, force: bool) -> Ask {
     Ask::bare(9, RESET).with("topic", "T").with("group", "g").with("timestamp", time).with("isForce", force)
 }
 
-fn commit(queue: i32, offset: i64) -> Ask {
+pub fn commit(queue: i32, offset: i64) -> Ask {
     let ask = Ask::bare(1, 15).with("consumerGroup", "g").with("topic", "T");
     ask.with("queueId", queue).with("commitOffset", offset)
 }

@@ -269,6 +269,14 @@ impl Rig {
         }
     }
 
+    /// Runs the jobs that are handed out now, but not those that follow from them.
+    pub fn run_jobs_handed_out(&mut self) {
+        for job in std::mem::take(&mut self.jobs) {
+            self.broker.on_done(self.now, job.run(), &mut self.out);
+            self.collect();
+        }
+    }
+
     fn settle(&mut self) {
         self.collect();
         if self.runs_jobs {

@@ -8,7 +8,10 @@ use super::{
     Index, IndexFile,
     format::{ENTRY_LEN, Entry, Header, SLOT_LEN, Shape, key_hash, name_text, slot},
 };
-use crate::disk::{Disk, File, Open};
+use crate::{
+    cold::Gate,
+    disk::{Disk, File, Open},
+};
 
 /// Entries looked at in one search. A key that millions of records carry, asked for a time long ago, would
 /// otherwise be a walk over a whole file.
@@ -102,6 +105,15 @@ impl Find {
     /// # Errors
     /// Those of reading. A file removed by retention meanwhile is not one.
     pub fn run(self, accept: &mut dyn FnMut(LogOffset) -> bool) -> io::Result<Found> {
+        self.run_through(&Gate::default(), accept)
+    }
+
+    /// As [`Find::run`], by somebody who must perhaps not wait for the device.
+    pub(crate) fn run_through(
+        self,
+        gate: &Gate,
+        accept: &mut dyn FnMut(LogOffset) -> bool,
+    ) -> io::Result<Found> {
         let mut found = Found::default();
         if let Some(last) = self.last {
             found.last_ms = Millis(last.end_ms);
@@ -116,7 +128,7 @@ impl Find {
                 break;
             }
             if part.written.next > 1 {
-                self.walk(part, &mut steps, &mut found, accept)?;
+                self.walk(gate, part, &mut steps, &mut found, accept)?;
             }
         }
         found.is_cut = steps == 0;
@@ -131,6 +143,7 @@ impl Find {
 
     fn walk(
         &self,
+        gate: &Gate,
         part: &Part,
         steps: &mut u32,
         found: &mut Found,
@@ -145,7 +158,9 @@ impl Find {
             },
         };
         let mut head = [0; SLOT_LEN as usize];
-        file.read_at(&mut head, self.shape.slot_at(self.shape.slot_of(self.hash)))?;
+        let slot_at = self.shape.slot_at(self.shape.slot_of(self.hash));
+        gate.pass(&file, slot_at, SLOT_LEN)?;
+        file.read_at(&mut head, slot_at)?;
         let mut at = slot(head, self.shape.entries());
         while let Some(number) = at {
             if *steps == 0 || found.offsets.len() >= self.max {
@@ -153,7 +168,9 @@ impl Find {
             }
             *steps -= 1;
             let mut bytes = [0; ENTRY_LEN as usize];
-            file.read_at(&mut bytes, self.shape.entry_at(number))?;
+            let entry_at = self.shape.entry_at(number);
+            gate.pass(&file, entry_at, ENTRY_LEN)?;
+            file.read_at(&mut bytes, entry_at)?;
             let Some(entry) = Entry::decode(&bytes) else { break };
             let time = part.begin_ms.saturating_add(i64::from(entry.diff) * 1000);
             // What a job wrote since the search began was found in memory.

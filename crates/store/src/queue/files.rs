@@ -5,6 +5,7 @@
 
 use super::{ENTRY_BYTES, QueueWrite};
 use crate::{
+    cold::Gate,
     disk::{Disk, File, Open},
     hash::FixedMap,
     log::file_name,
@@ -45,10 +46,10 @@ struct Opened {
 
 /// Names a queue for the file system.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
-    slot: QueueSlot,
-    topic: &'a str,
-    id: QueueId,
+pub(crate) struct Place<'a> {
+    pub(crate) slot: QueueSlot,
+    pub(crate) topic: &'a str,
+    pub(crate) id: QueueId,
 }
 
 impl Files {
@@ -73,7 +74,7 @@ impl Files {
         &self.dir
     }
 
-    /// Up to `n` entries from `from` on that one file holds; ends at the first slot that is not filled.
+    /// As [`Files::read_through`], by somebody who may wait.
     pub(crate) fn read(
         &self,
         slot: QueueSlot,
@@ -83,14 +84,27 @@ impl Files {
         n: u64,
         out: &mut Vec<QueueEntry>,
     ) -> io::Result<()> {
+        self.read_through(&Gate::default(), Place { slot, topic, id }, from, n, out)
+    }
+
+    /// Up to `n` entries from `from` on that one file holds; ends at the first slot that is not filled.
+    pub(crate) fn read_through(
+        &self,
+        gate: &Gate,
+        place: Place<'_>,
+        from: u64,
+        n: u64,
+        out: &mut Vec<QueueEntry>,
+    ) -> io::Result<()> {
         let number = from / self.per_file();
         let within = from % self.per_file();
         let n = n.min(self.per_file() - within);
-        let file = match self.existing(Place { slot, topic, id }, number) {
+        let file = match self.existing(place, number) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found?,
         };
         let mut bytes = vec![0; (n * ENTRY_BYTES) as usize];
+        gate.pass(&file, within * ENTRY_BYTES, n * ENTRY_BYTES)?;
         file.read_at(&mut bytes, within * ENTRY_BYTES)?;
         let (entries, _) = bytes.as_chunks();
         out.extend(entries.iter().map_while(QueueEntry::decode));

@@ -97,7 +97,7 @@ impl Store {
             return Ok(None);
         }
         let mut head = [0; HEAD];
-        self.log.read(at.0, &mut head)?;
+        self.log.read(&self.gate, at.0, &mut head)?;
         Ok(head_time(&head, at.0))
     }
 }

@@ -1,0 +1,111 @@
+//! Reads that would wait for the device, turned into work for a thread that may wait.
+//!
+//! Owns one list of such reads. While the gate is shut, a read of a file whose bytes are not in memory fails with
+//! [`io::ErrorKind::WouldBlock`] and is noted here; the caller throws away what it had, lets the noted reads be
+//! done elsewhere, and asks again. Reads done so count as warm from then on, so that every round gets further
+//! even where memory is so short that the bytes are gone again. Knows files and ranges; knows nothing of what
+//! is read.
+
+use crate::disk::File;
+use std::{cell::RefCell, io, sync::Arc};
+
+/// Reads one question may collect. Beyond it, they are done where the question is asked.
+const READS_MAX: usize = 1 << 16;
+/// Bytes read at once.
+const STEP: u64 = 256 << 10;
+
+/// Reads that are not in memory. [`Cold::run`] brings them there; then the question is asked again with it.
+#[derive(Debug, Default)]
+pub struct Cold {
+    reads: Vec<Read>,
+    /// Those before it have been done.
+    done: usize,
+}
+
+#[derive(Debug)]
+struct Read {
+    file: Arc<dyn File>,
+    at: u64,
+    len: u64,
+}
+
+impl Cold {
+    /// Reads everything that was not read yet. Blocks on the disk. An error is met again, and told, by who asks.
+    pub fn run(&mut self) {
+        let mut bytes = Vec::new();
+        for read in self.reads.get(self.done..).unwrap_or_default() {
+            let mut at = read.at;
+            while at < read.at + read.len {
+                let len = STEP.min(read.at + read.len - at);
+                bytes.resize(usize::try_from(len).unwrap_or(0), 0);
+                if read.file.read_at(&mut bytes, at).is_err() {
+                    break;
+                }
+                at += len;
+            }
+        }
+        self.done = self.reads.len();
+    }
+
+    /// Reads in all rounds.
+    pub fn len(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// Whether there is no read.
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty()
+    }
+
+    fn is_new(&self) -> bool {
+        self.done < self.reads.len()
+    }
+}
+
+/// Whether one of `reads` has those bytes.
+fn have(reads: &[Read], file: &Arc<dyn File>, at: u64, len: u64) -> bool {
+    // Files are told apart by their address, and each is kept alive by its entry here.
+    reads.iter().any(|read| {
+        std::ptr::addr_eq(Arc::as_ptr(&read.file), Arc::as_ptr(file))
+            && read.at <= at
+            && at + len <= read.at + read.len
+    })
+}
+
+/// Shut while somebody asks who must not wait.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    shut: RefCell<Option<Cold>>,
+}
+
+impl Gate {
+    pub(crate) fn shut(&mut self, known: Cold) {
+        *self.shut.get_mut() = Some(known);
+    }
+
+    /// What was met since it was shut; `None` if every read could be done.
+    pub(crate) fn open(&mut self) -> Option<Cold> {
+        self.shut.get_mut().take().filter(Cold::is_new)
+    }
+
+    pub(crate) fn has_met(&self) -> bool {
+        self.shut.borrow().as_ref().is_some_and(Cold::is_new)
+    }
+
+    /// Whether a read may be done now.
+    pub(crate) fn pass(&self, file: &Arc<dyn File>, at: u64, len: u64) -> io::Result<()> {
+        let mut shut = self.shut.borrow_mut();
+        let Some(cold) = shut.as_mut() else { return Ok(()) };
+        if cold.reads.len() >= READS_MAX || file.is_resident(at, len) != Some(false) {
+            return Ok(());
+        }
+        let (done, met) = cold.reads.split_at(cold.done.min(cold.reads.len()));
+        if have(done, file, at, len) {
+            return Ok(());
+        }
+        if !have(met, file, at, len) {
+            cold.reads.push(Read { file: Arc::clone(file), at, len });
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
