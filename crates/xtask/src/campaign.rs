@@ -38,6 +38,7 @@ impl<'a> Options<'a> {
 pub fn crash(words: &[&str]) -> Result<()> {
     let options = Options::read(words, &["cycles", "flush", "seed", "profile"])?;
     let profile = options.get("profile", "release");
+    let commit = commit()?;
     run(
         "cargo",
         &["build", "--locked", "--profile", profile, "--package", "kerolox", "--package", "kerolox-crash"],
@@ -56,14 +57,14 @@ pub fn crash(words: &[&str]) -> Result<()> {
     )?;
     let result = lines.last().context("the campaign said nothing")?;
     let result: Map<String, Value> = serde_json::from_str(result).context("read the campaign's result")?;
-    write_down("crash", profile, result)
+    write_down("crash", profile, commit, result)
 }
 
 /// Visits the crash states of a store in memory.
 pub fn enumerate(words: &[&str]) -> Result<()> {
     let options = Options::read(words, &["states", "profile"])?;
     let (states, profile) = (options.get("states", "800"), options.get("profile", "release"));
-    let began = Instant::now();
+    let (began, commit) = (Instant::now(), commit()?);
     let lines = tests("crash", profile, ("CRASH_STATES", states))?;
     let sum = |name: &str| -> u64 {
         lines.iter().filter_map(|line| line.rsplit_once(name)?.1.trim().parse::<u64>().ok()).sum()
@@ -73,14 +74,14 @@ pub fn enumerate(words: &[&str]) -> Result<()> {
     result.insert("states".into(), sum("crash states: ").into());
     result.insert("statesWithinRecovery".into(), sum("crash states within recovery: ").into());
     result.insert("seconds".into(), began.elapsed().as_secs().into());
-    write_down("enumerate", profile, result)
+    write_down("enumerate", profile, commit, result)
 }
 
 /// Fails every write and sync in turn, and fills the disk at every byte.
 pub fn faults(words: &[&str]) -> Result<()> {
     let options = Options::read(words, &["step", "profile"])?;
     let (step, profile) = (options.get("step", "1"), options.get("profile", "release"));
-    let began = Instant::now();
+    let (began, commit) = (Instant::now(), commit()?);
     let lines = tests("faults", profile, ("FAULT_STEP", step))?;
     let count = |mark: &str| lines.iter().filter(|line| line.contains(mark)).count();
     let mut result = Map::new();
@@ -88,7 +89,7 @@ pub fn faults(words: &[&str]) -> Result<()> {
     result.insert("fullAfterBytes".into(), count("full after: ").into());
     result.insert("fullAtPages".into(), count("full at: ").into());
     result.insert("seconds".into(), began.elapsed().as_secs().into());
-    write_down("faults", profile, result)
+    write_down("faults", profile, commit, result)
 }
 
 /// Runs one test file of the store.
@@ -116,14 +117,20 @@ fn output(command: &mut Command) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// What is about to be built and run. To be asked before: the work goes on while a campaign runs.
+fn commit() -> Result<String> {
+    first_line("git", &["describe", "--always", "--dirty", "--abbrev=10"])
+}
+
+fn first_line(program: &str, words: &[&str]) -> Result<String> {
+    Ok(output(Command::new(program).args(words))?.into_iter().next().unwrap_or_default())
+}
+
 /// Appends a result to its ledger, with when and of what it is.
-fn write_down(name: &str, profile: &str, result: Map<String, Value>) -> Result<()> {
-    let first = |program: &str, words: &[&str]| -> Result<String> {
-        Ok(output(Command::new(program).args(words))?.into_iter().next().unwrap_or_default())
-    };
+fn write_down(name: &str, profile: &str, commit: String, result: Map<String, Value>) -> Result<()> {
     let mut line = Map::new();
-    line.insert("date".into(), first("date", &["-u", "+%Y-%m-%d"])?.into());
-    line.insert("commit".into(), first("git", &["describe", "--always", "--dirty", "--abbrev=10"])?.into());
+    line.insert("date".into(), first_line("date", &["-u", "+%Y-%m-%d"])?.into());
+    line.insert("commit".into(), commit.into());
     line.insert("profile".into(), profile.into());
     line.extend(result);
     let line = Value::Object(line).to_string();
