@@ -7,10 +7,10 @@
 //! is read.
 
 use crate::disk::File;
-use std::{cell::RefCell, io, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Reads one question may collect. Beyond it, they are done where the question is asked.
-const READS_MAX: usize = 1 << 16;
+const READS_MAX: usize = 4_096;
 /// Bytes read at once.
 const STEP: u64 = 256 << 10;
 
@@ -18,6 +18,8 @@ const STEP: u64 = 256 << 10;
 #[derive(Debug, Default)]
 pub struct Cold {
     reads: Vec<Read>,
+    /// Files by path: the next round must find the same ones, whoever closed them meanwhile.
+    files: BTreeMap<PathBuf, Arc<dyn File>>,
     /// Those before it have been done.
     done: usize,
 }
@@ -90,6 +92,25 @@ impl Gate {
 
     pub(crate) fn has_met(&self) -> bool {
         self.shut.borrow().as_ref().is_some_and(Cold::is_new)
+    }
+
+    /// A file that is not kept open for good; while the gate is shut, the same one each time.
+    pub(crate) fn file(
+        &self,
+        path: impl FnOnce() -> PathBuf,
+        open: impl FnOnce() -> io::Result<Arc<dyn File>>,
+    ) -> io::Result<Arc<dyn File>> {
+        let mut shut = self.shut.borrow_mut();
+        let Some(cold) = shut.as_mut() else { return open() };
+        let path = path();
+        if let Some(file) = cold.files.get(&path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = open()?;
+        if cold.files.len() < READS_MAX {
+            cold.files.insert(path, Arc::clone(&file));
+        }
+        Ok(file)
     }
 
     /// Whether a read may be done now.

@@ -4,14 +4,22 @@ use crate::{
     asks::*,
     members::beat,
     relays::commit,
-    rig::{Ask, Got, Rig, options},
+    rig::{self, Ask, Got, Rig},
 };
-use kerolox_broker::jobs::BrokerJob;
+use kerolox_broker::{Options, jobs::BrokerJob};
 use kerolox_net::Now;
 use kerolox_protocol::{code, rpc::consume::PullRequest};
 use kerolox_store::disk::memory::{Call, Fault, Harm, MemDisk};
 
 const MESSAGES: i64 = 24;
+
+/// With a small index: each broker here reads it at its start.
+fn options() -> Options {
+    let mut options = rig::options();
+    options.store.max_hash_slot_num.0 = 100;
+    options.store.max_index_num.0 = 1_000;
+    options
+}
 
 /// A store with messages, and what names the first of them.
 struct Past {
@@ -56,7 +64,7 @@ fn reads(rig: &Rig) -> usize {
 
 /// Questions that need the disk, by name.
 fn questions(past: &Past) -> Vec<(&'static str, Ask)> {
-    let start = crate::rig::START.wall.0;
+    let start = rig::START.wall.0;
     let of = |code: i32| Ask::bare(9, code).with("topic", "T");
     let key = Ask::bare(9, 12).with("topic", "T").with("key", "k3").with("maxNum", 32);
     let time = of(29).with("queueId", 0).with("timestamp", start + 20_300);
@@ -88,13 +96,12 @@ fn said(got: &Got) -> (i32, String, Vec<u8>) {
 #[test]
 fn what_is_in_memory_is_answered_at_once_and_what_is_not_when_it_was_read() {
     let past = past();
+    let (mut warm, mut cold) = (restarted(&past, true), restarted(&past, false));
     for (name, ask) in questions(&past) {
-        let mut warm = restarted(&past, true);
         let opaque = warm.group(std::slice::from_ref(&ask))[0];
         assert_eq!(reads(&warm), 0, "{name}");
         let expected = warm.answer(9, opaque).unwrap_or_else(|| panic!("{name} is answered at once"));
 
-        let mut cold = restarted(&past, false);
         let opaque = cold.group(std::slice::from_ref(&ask))[0];
         assert!(cold.answer(9, opaque).is_none(), "{name} waits for the disk");
         assert_eq!(reads(&cold), 1, "{name}");
@@ -103,7 +110,12 @@ fn what_is_in_memory_is_answered_at_once_and_what_is_not_when_it_was_read() {
             cold.ask(Ask::bare(8, 30).with("topic", "T").with("queueId", 0)).number("offset"),
             MESSAGES
         );
-        cold.run_jobs();
+        let mut rounds = 0;
+        while !cold.jobs.is_empty() {
+            rounds += 1;
+            assert!(rounds <= 20, "{name} gets no further");
+            cold.run_jobs_handed_out();
+        }
         let got = cold.answer(9, opaque).unwrap_or_else(|| panic!("{name} is answered"));
         if name == "runtime" {
             assert_eq!(got.code(), code::SUCCESS);

@@ -60,6 +60,7 @@ fn jobs_run_on_their_lanes_and_a_blocked_lane_holds_up_nobody_else() {
     let mut client = world.client();
     client.send("flush", "");
     assert_eq!(client.ask("background", ""), "test-back");
+    assert_eq!(client.ask("read", ""), "test-cold");
     assert_eq!(client.ask("echo", "meanwhile"), "meanwhile");
     world.gate.send(()).unwrap();
     assert_eq!(client.answer(), ("worked".into(), "test-flush".into()));

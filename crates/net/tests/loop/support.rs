@@ -130,6 +130,7 @@ impl Service for Orders {
             }
             b"flush" => self.work(conn, Lane::Flush, true, out),
             b"background" => self.work(conn, Lane::Background, false, out),
+            b"read" => self.work(conn, Lane::Read, false, out),
             b"hot" => out.send_fill(conn, fill(false, None, false)),
             b"cold" => out.send_fill(conn, fill(true, Some(self.gate.clone()), false)),
             b"broken" => out.send_fill(conn, fill(true, None, true)),

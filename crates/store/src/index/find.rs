@@ -151,7 +151,7 @@ impl Find {
     ) -> io::Result<()> {
         let file = match &part.file {
             Some(file) => Arc::clone(file),
-            None => match self.disk.open(&part.path, Open::Read) {
+            None => match gate.file(|| part.path.clone(), || self.disk.open(&part.path, Open::Read)) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(error),

@@ -99,7 +99,7 @@ impl Files {
         let number = from / self.per_file();
         let within = from % self.per_file();
         let n = n.min(self.per_file() - within);
-        let file = match self.existing(place, number) {
+        let file = match gate.file(|| self.path(place, number), || self.existing(place, number)) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found?,
         };
