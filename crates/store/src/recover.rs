@@ -343,7 +343,8 @@ impl Recovery<'_> {
         };
         let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
         let entry = QueueEntry { at, size: record.size, tags_code };
-        if mutant!(OffsetsFromSideFile) || mutant!(OffsetReused) && offset.0 % 5 == 4 {
+        let (side_file, reused) = (mutant!(OffsetsFromSideFile), mutant!(OffsetReused));
+        if side_file || reused && offset.0 % 5 == 4 {
             return;
         }
         let slot = self.queues.slot(record.topic, id);
