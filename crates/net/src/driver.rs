@@ -361,7 +361,11 @@ impl<S: Service, C: Clock> Driver<S, C> {
             }
         }
         for (id, addr, verdict) in over {
-            let why = if verdict == Verdict::Slow { "a frame was started and did not come" } else { "idle" };
+            let why = match verdict {
+                Verdict::Slow => "a frame was started and did not come",
+                Verdict::Mute => "nothing was ever sent on it",
+                Verdict::Idle | Verdict::KeepUntil(_) => "idle",
+            };
             if verdict == Verdict::Slow
                 && let Some(held) = self.log_limit.pass(now.mono)
             {

@@ -30,6 +30,9 @@ pub struct Limits {
     pub link_bytes_max: usize,
     /// A connection without any read or write for so long is closed.
     pub idle: Millis,
+    /// An accepted connection on which nothing came for so long is closed. Clients connect when they have
+    /// something to say; a large first frame over a slow line is judged by its rate instead.
+    pub first_byte: Millis,
     /// A started frame is not judged before this age.
     pub slow_grace: Millis,
     /// Average rate that a started frame must keep from then on, in bytes per second.
@@ -52,6 +55,7 @@ impl Default for Limits {
             cold_reads_max: 4096,
             link_bytes_max: 16 * MIB,
             idle: Millis(120_000),
+            first_byte: Millis(10_000),
             slow_grace: Millis(5_000),
             slow_bytes_per_second: 1024,
             connect_timeout: Millis(3_000),
@@ -63,6 +67,7 @@ impl Default for Limits {
 /// The life signs of one connection, and what follows from them.
 ///
 /// ```text
+///   accepted ─────────────► mute ───► must have sent a byte in time
 ///   bytes, no frame open ──► quiet ──► idle limit after the last read or write
 ///   first byte of a frame ─► started ─► after the grace, must have had its bytes per second
 ///   last byte of a frame ──► quiet
@@ -70,6 +75,8 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Vitals {
     active: Millis,
+    /// When the connection was accepted, until its first byte came.
+    mute: Option<Millis>,
     /// When the unfinished frame began, and how much of it is here.
     started: Option<(Millis, usize)>,
 }
@@ -81,20 +88,28 @@ pub enum Verdict {
     KeepUntil(Millis),
     /// Neither side had anything to say for too long.
     Idle,
+    /// It was made, and nothing was ever sent on it.
+    Mute,
     /// A frame was started and does not come.
     Slow,
 }
 
 impl Vitals {
-    /// A connection made now.
+    /// A connection that we made now.
     pub fn new(now: Millis) -> Vitals {
-        Vitals { active: now, started: None }
+        Vitals { active: now, mute: None, started: None }
+    }
+
+    /// A connection that was made to us now: the other side is to speak first.
+    pub fn accepted(now: Millis) -> Vitals {
+        Vitals { active: now, mute: Some(now), started: None }
     }
 
     /// Bytes came. `completed` tells whether they ended a frame, `partial` how many bytes of an unfinished
     /// frame are held now.
     pub fn read(&mut self, now: Millis, completed: bool, partial: usize) {
         self.active = now;
+        self.mute = None;
         self.started = match self.started {
             _ if partial == 0 => None,
             Some((since, _)) if !completed => Some((since, partial)),
@@ -111,12 +126,15 @@ impl Vitals {
     pub fn judge(&self, now: Millis, limits: &Limits) -> Verdict {
         let idle_at = self.active.0.saturating_add(limits.idle.0);
         let slow_at = self.started.map_or(i64::MAX, |(since, bytes)| slow_at(since, bytes, limits));
+        let mute_at = self.mute.map_or(i64::MAX, |since| since.0.saturating_add(limits.first_byte.0));
         if now.0 >= slow_at {
             Verdict::Slow
+        } else if now.0 >= mute_at {
+            Verdict::Mute
         } else if now.0 >= idle_at {
             Verdict::Idle
         } else {
-            Verdict::KeepUntil(Millis(idle_at.min(slow_at)))
+            Verdict::KeepUntil(Millis(idle_at.min(slow_at).min(mute_at)))
         }
     }
 }
@@ -237,6 +255,22 @@ mod tests {
         assert_eq!(vitals.judge(Millis(120_000), &limits), Verdict::KeepUntil(Millis(220_000)));
         vitals.read(Millis(110_000), true, 0);
         assert_eq!(vitals.judge(Millis(230_000), &limits), Verdict::Idle);
+    }
+
+    #[test]
+    fn a_connection_to_us_must_speak_in_time_and_one_of_ours_need_not() {
+        let (limits, first) = (Limits::default(), Limits::default().first_byte);
+        let accepted = Vitals::accepted(Millis(1_000));
+        let due = Millis(1_000) + first;
+        assert_eq!(accepted.judge(due - Millis(1), &limits), Verdict::KeepUntil(due));
+        assert_eq!(accepted.judge(due, &limits), Verdict::Mute);
+        let mut speaking = Vitals::accepted(Millis(1_000));
+        speaking.read(Millis(2_000), false, 3 << 20);
+        assert!(
+            matches!(speaking.judge(due, &limits), Verdict::KeepUntil(_)),
+            "a large first frame is on its way"
+        );
+        assert!(matches!(Vitals::new(Millis(1_000)).judge(due, &limits), Verdict::KeepUntil(_)));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Links {
             let until = match &link.state {
                 State::Open(_) => match link.vitals.judge(now, limits) {
                     Verdict::KeepUntil(until) => Ok(until),
-                    Verdict::Idle => Err("nothing was sent or received for too long"),
+                    Verdict::Idle | Verdict::Mute => Err("nothing was sent or received for too long"),
                     Verdict::Slow => Err("a frame was started and did not come"),
                 },
                 _ if now.0 >= link.connect_by.0 => Err("connecting took too long"),

@@ -69,7 +69,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         }
         // Fails only on a socket that is already dead, which the first read will find.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
-        let vitals = Vitals::new(now.mono);
+        let vitals = Vitals::accepted(now.mono);
         if let Verdict::KeepUntil(until) = vitals.judge(now.mono, &self.limits) {
             self.sweep_at = self.sweep_at.min(until);
         }
