@@ -214,10 +214,14 @@ fn key(queue: u32, number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A sender that sent five messages, of which the fourth was not answered.
     fn sender() -> Sender {
-        let path = std::env::temp_dir().join(format!("kerolox-oracle-{}", std::process::id()));
+        // Tests of one process run side by side, and each takes its file away again.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let (process, nth) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("kerolox-oracle-{process}-{nth}"));
         let mut sender = Oracle::new(&path, 1).unwrap().senders.remove(0);
         std::fs::remove_file(path.with_extension("0")).unwrap();
         sender.next = 5;
