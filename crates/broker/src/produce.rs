@@ -20,7 +20,7 @@ use kerolox_protocol::{
     rpc::produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest, SendRequestV2},
     scan::Send,
 };
-use kerolox_store::{AppendError, Dispatch};
+use kerolox_store::{AppendError, Appended, Dispatch, QueueSlot};
 
 handlers![SendMessage, SendMessageV2, SendBatchMessage];
 
@@ -230,6 +230,33 @@ impl Broker {
         let waiting = self.store_one(from, send, target, body, out)?;
         self.park(waiting);
         Ok(())
+    }
+
+    /// Appends a message that the broker itself writes: plain, from its own address, to queue 0 of `topic`,
+    /// whose slot the caller has.
+    pub(crate) fn append_own(
+        &mut self,
+        now: Now,
+        topic: &str,
+        slot: QueueSlot,
+        properties: &[u8],
+        body: &[u8],
+    ) -> Result<Appended, AppendError> {
+        let host = self.options.store_host;
+        let draft = Draft {
+            topic,
+            queue_id: QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_ms: now.wall,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body,
+            properties,
+        };
+        self.store.append(now.wall, &draft, slot, &Dispatch::of(topic, 0, properties))
     }
 
     /// Appends one message; the answer is the caller's to park.

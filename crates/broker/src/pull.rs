@@ -17,11 +17,10 @@ use kerolox_net::{Fill, Now};
 use kerolox_protocol::{
     GroupName, Millis, QueueId, QueueOffset, TopicName, code,
     header::Fields,
-    record::Draft,
     rpc::consume::{LitePullMessage, PullMessage, PullReply, PullRequest},
     scan::{self, Pull},
 };
-use kerolox_store::{Bounds, Dispatch, Plan, PlanStatus, QueueSlot, ReadLimits, Slices};
+use kerolox_store::{Bounds, Plan, PlanStatus, QueueSlot, ReadLimits, Slices};
 use std::io;
 
 handlers![PullMessage, LitePullMessage];
@@ -268,24 +267,9 @@ impl Broker {
         let mut properties = Vec::new();
         crate::props::push(&mut properties, "TAGS", &kept.group);
         crate::props::push(&mut properties, "KEYS", &kept.group);
-        let queue = QueueId(0);
-        let draft = Draft {
-            topic: &topic,
-            queue_id: queue,
-            flag: 0,
-            sys_flag: 0,
-            born_ms: now.wall,
-            born_host: self.options.store_host,
-            store_host: self.options.store_host,
-            reconsume_times: 0,
-            prepared_offset: 0,
-            body: body.as_bytes(),
-            properties: &properties,
-        };
-        let dispatch = Dispatch::of(&topic, 0, &properties);
-        let slot = self.slot(&topic, queue);
+        let slot = self.slot(&topic, QueueId(0));
         // The report is a courtesy; when the store refuses, its own refusals say so.
-        let _ = self.store.append(now.wall, &draft, slot, &dispatch);
+        let _ = self.append_own(now, &topic, slot, &properties, body.as_bytes());
     }
 }
 

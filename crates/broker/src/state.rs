@@ -27,9 +27,9 @@ use crate::{
 use kerolox_net::Now;
 use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
-    record::{self, Draft, Entry},
+    record::{self, Entry},
 };
-use kerolox_store::{Appended, DROPS, Dispatch, QueueEntry, QueueSlot, Store};
+use kerolox_store::{Appended, DROPS, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::warn;
@@ -426,21 +426,7 @@ impl Broker {
         if !piece.topics_gone.is_empty() {
             props::push(&mut properties, DROPS, &piece.topics_gone.join(" "));
         }
-        let draft = Draft {
-            topic: STATE_TOPIC,
-            queue_id: QueueId(0),
-            flag: 0,
-            sys_flag: 0,
-            born_ms: now.wall,
-            born_host: self.options.store_host,
-            store_host: self.options.store_host,
-            reconsume_times: 0,
-            prepared_offset: 0,
-            body: &body,
-            properties: &properties,
-        };
-        let dispatch = Dispatch::of(STATE_TOPIC, 0, &properties);
-        let appended = self.store.append(now.wall, &draft, self.state.slot, &dispatch);
+        let appended = self.append_own(now, STATE_TOPIC, self.state.slot, &properties, &body);
         let appended = appended.map_err(|why| refused(why).remark)?;
         self.state.delta_bytes += u64::from(appended.size);
         Ok(appended)

@@ -121,22 +121,8 @@ impl Broker {
         let body = half.queue_offset.to_string();
         let mut properties = Vec::new();
         props::push(&mut properties, "TAGS", OP_TAG);
-        let draft = Draft {
-            topic: &topic,
-            queue_id: QUEUE,
-            flag: 0,
-            sys_flag: 0,
-            born_ms: now.wall,
-            born_host: self.options.store_host,
-            store_host: self.options.store_host,
-            reconsume_times: 0,
-            prepared_offset: 0,
-            body: body.as_bytes(),
-            properties: &properties,
-        };
         let slot = self.slot(&topic, QUEUE);
-        let dispatch = Dispatch::of(OP_TOPIC, 0, &properties);
-        self.store.append(now.wall, &draft, slot, &dispatch).map_err(refused)
+        self.append_own(now, &topic, slot, &properties, body.as_bytes()).map_err(refused)
     }
 }
 
