@@ -90,6 +90,12 @@ pub trait File: Send + Sync + fmt::Debug {
     }
     /// Writes all of `bytes` at `at`. A short write is an error.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Writes zeros over a range of whole 4 KiB blocks below the file's length, past the page cache if the
+    /// disk can: nobody will read them.
+    fn write_zeros(&self, at: u64, len: u64) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?];
+        if zeros.is_empty() { Ok(()) } else { self.write_at(&zeros, at) }
+    }
     /// Makes data (and the length) durable.
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.

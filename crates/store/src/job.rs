@@ -12,7 +12,7 @@ use crate::{
     disk::{Disk, Paths, Space},
     ends::Ends,
     index::{IndexDone, IndexJob},
-    log::{Segment, Unflushed, Zero},
+    log::{Reserve, Reserved, Segment, Unflushed, Zero},
     queue::{
         QueueWrite,
         files::{Files, Touched},
@@ -39,7 +39,8 @@ pub(crate) enum Work {
     Behind(Behind),
     Index(IndexJob),
     Checkpoint(Box<Snapshot>),
-    Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64 },
+    Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64, reserve: u64 },
+    Reserve(Reserve),
     Zero(Zero),
     Probe(Probe),
     Delete { disk: Arc<dyn Disk>, paths: Vec<PathBuf> },
@@ -54,6 +55,7 @@ pub(crate) enum Outcome {
     Index(IndexDone),
     Checkpoint { snapshot: Box<Snapshot>, result: io::Result<()> },
     Spare(Result<Segment, (PathBuf, io::Error)>),
+    Reserved(io::Result<Reserved>),
     Zeroed(io::Result<u64>),
     Probed(Probed),
     Deleted(io::Result<()>),
@@ -135,9 +137,10 @@ impl StoreJob {
                 let result = snapshot.run();
                 Outcome::Checkpoint { snapshot, result }
             }
-            Work::Spare { disk, dir, base, segment_bytes } => {
-                Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes))
+            Work::Spare { disk, dir, base, segment_bytes, reserve } => {
+                Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes, reserve))
             }
+            Work::Reserve(reserve) => Outcome::Reserved(reserve.run()),
             Work::Zero(zero) => Outcome::Zeroed(zero.run()),
             Work::Probe(probe) => Outcome::Probed(probe.run()),
             Work::Delete { disk, paths } => Outcome::Deleted(delete(&*disk, &paths)),

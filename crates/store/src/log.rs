@@ -15,7 +15,7 @@ mod ahead;
 mod chunks;
 mod segment;
 
-pub(crate) use ahead::Zero;
+pub(crate) use ahead::{Reserve, Reserved, Zero};
 pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
 use crate::{
@@ -72,6 +72,13 @@ pub(crate) struct Log {
     zeroed: u64,
     /// Between the log and the job that writes zeros.
     gate: Arc<Gate>,
+    /// Whether the disk has room to take files whole.
+    ample: bool,
+    /// Whether the last write goes on to the end of its block, with zeros: a whole block needs not be read
+    /// from the disk when zeros were written there past the page cache.
+    pads: bool,
+    /// The file whose rest was asked for, whatever came of it.
+    reserving: Option<u64>,
 }
 
 impl Log {
@@ -98,6 +105,9 @@ impl Log {
             dir_dirty: false,
             zeroed: 0,
             gate: Arc::default(),
+            ample: false,
+            pads: false,
+            reserving: None,
         };
         // Files of earlier runs were synced with their directory before anything in them was confirmed.
         log.dir_dirty = log.segments.is_empty();
@@ -223,7 +233,7 @@ impl Log {
         let next = match self.spare.take_if(|spare| spare.base == base) {
             Some(spare) => spare,
             None => {
-                let made = segment::create(&*self.disk, &self.dir, base, self.segment_bytes);
+                let made = segment::create(&*self.disk, &self.dir, base, self.segment_bytes, 0);
                 made.map_err(|(path, why)| classify(path, why))?
             }
         };
@@ -242,7 +252,19 @@ impl Log {
         if self.written == self.end {
             return Ok(());
         }
-        self.gate.claim(self.end);
+        let block = if self.pads { ahead::BLOCK } else { 1 };
+        let upto = self.end.next_multiple_of(block).min(self.files_end());
+        self.gate.claim(upto);
+        self.chunks.pad((upto - self.end) as usize);
+        let wrote = self.write_chunks();
+        self.chunks.unpad();
+        wrote?;
+        self.written = self.end;
+        self.chunks.trim(self.written);
+        Ok(())
+    }
+
+    fn write_chunks(&self) -> io::Result<()> {
         for (at, bytes) in self.chunks.since(self.written) {
             let Some(segment) = find(&self.segments, at) else {
                 return Err(io::Error::new(io::ErrorKind::NotFound, format!("no log file holds {at}")));
@@ -252,8 +274,6 @@ impl Log {
                 wrote?;
             }
         }
-        self.written = self.end;
-        self.chunks.trim(self.written);
         Ok(())
     }
 
@@ -286,25 +306,57 @@ impl Log {
         }
     }
 
-    /// Position of the file to make ahead, once the last one is three quarters full.
-    pub(crate) fn wants_spare(&self) -> Option<u64> {
+    /// Position of the file to make ahead, and how much of it to reserve, once the last one is `share` of 4
+    /// full.
+    pub(crate) fn wants_spare(&self, share: u64) -> Option<(u64, u64)> {
         let last = self.segments.back()?;
         let used = self.end - last.base;
-        (self.spare.is_none() && used > self.segment_bytes / 4 * 3).then_some(last.base + self.segment_bytes)
+        let reserve = if self.ample { self.segment_bytes } else { 0 };
+        let due = self.spare.is_none() && used > self.segment_bytes / 4 * share;
+        due.then_some((last.base + self.segment_bytes, reserve))
     }
 
-    /// The next part to be filled with zeros ahead of the end, while there are few.
-    pub(crate) fn wants_zeros(&mut self) -> Option<io::Result<Zero>> {
-        let from = self.zeroed.max(self.end.next_multiple_of(ahead::BLOCK));
-        if from >= self.end + ahead::FEW {
+    /// Tells whether files may be taken whole, by the room that is left.
+    pub(crate) fn set_free(&mut self, free: u64) {
+        self.ample = free / ahead::AMPLE_FILES >= self.segment_bytes;
+    }
+
+    /// The rest of the last file, once that is busy.
+    pub(crate) fn wants_reserve(&mut self) -> Option<io::Result<Reserve>> {
+        let last = self.segments.back()?;
+        let busy = ahead::BUSY_BYTES.min(self.segment_bytes / ahead::BUSY_SHARE);
+        let asked = self.reserving == Some(last.base);
+        if !self.ample || asked || self.end - last.base < busy || last.allocated >= self.segment_bytes {
             return None;
         }
+        let (base, from, to) = (last.base, last.allocated, self.segment_bytes);
+        self.reserving = Some(base);
+        Some(last.file(&*self.disk).map(|file| Reserve { file, base, from, to }))
+    }
+
+    pub(crate) fn set_reserved(&mut self, reserved: &Reserved) {
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == reserved.base) {
+            segment.allocated = segment.allocated.max(reserved.upto);
+        }
+    }
+
+    /// The next part to be filled with zeros: up to the end of the files where there is room, the file after
+    /// the last included.
+    pub(crate) fn wants_zeros(&mut self) -> Option<io::Result<Zero>> {
+        self.pads = true;
+        let from = self.zeroed.max(self.end.next_multiple_of(ahead::BLOCK));
         let last = self
             .segments
             .iter()
             .chain(&self.spare)
             .find(|segment| (segment.base..segment.base + self.segment_bytes).contains(&from))?;
-        let to = (last.base + self.segment_bytes).min(from + ahead::JOB).min(self.end + ahead::ENOUGH);
+        let mut to = (last.base + self.segment_bytes).min(from + ahead::JOB);
+        if !self.ample {
+            to = to.min(self.end + ahead::SCARCE);
+            if to < from + ahead::JOB / 2 {
+                return None;
+            }
+        }
         let (base, gate) = (last.base, Arc::clone(&self.gate));
         Some(last.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
     }
@@ -315,7 +367,7 @@ impl Log {
 
     /// Goes without zeros for a while.
     pub(crate) fn skip_zeros(&mut self) {
-        self.zeroed = self.end + ahead::FEW;
+        self.zeroed = self.end + ahead::SCARCE;
     }
 
     pub(crate) fn take_spare(&mut self) -> Option<Segment> {

@@ -8,7 +8,7 @@ use std::{
     num::NonZeroU64,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use rustix::{
@@ -21,6 +21,9 @@ use super::{DirEntry, Disk, File, Open, Space};
 /// How far apart the pages are that [`File::is_resident`] looks at. The kernel reads ahead in larger units,
 /// so a range whose samples are all there is there, but for rare luck.
 const RESIDENCY_STEP: u64 = 64 << 10;
+
+/// Alignment in memory of what is written past the page cache.
+const AROUND_ALIGN: usize = 4096;
 
 /// Files are written by the process's user and read by its group and others, as a JVM makes them.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -62,7 +65,7 @@ impl Disk for RealDisk {
         if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Directory {
             return Err(io::Error::from(Errno::ISDIR));
         }
-        Ok(Arc::new(RealFile { fd, path: path.to_owned() }))
+        Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -197,6 +200,8 @@ fn locked() -> MutexGuard<'static, Vec<(u64, u64)>> {
 struct RealFile {
     fd: OwnedFd,
     path: PathBuf,
+    /// The same file, opened to write past the page cache; `None` where that does not work.
+    around: OnceLock<Option<OwnedFd>>,
 }
 
 impl File for RealFile {
@@ -231,6 +236,21 @@ impl File for RealFile {
         write_all(&self.fd, bytes, at).map_err(|error| self.explain(error, "write", at))
     }
 
+    fn write_zeros(&self, at: u64, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let room = vec![0u8; len + AROUND_ALIGN];
+        let skip = room.as_ptr().align_offset(AROUND_ALIGN);
+        let zeros = room.get(skip..skip + len).or(room.get(..len)).unwrap_or(&[]);
+        match self.around.get_or_init(|| self.open_around()) {
+            // A refusal of the alignment comes before anything is written.
+            Some(fd) => match write_all(fd, zeros, at) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write_at(zeros, at),
+                result => result.map_err(|error| self.explain(error, "write zeros", at)),
+            },
+            None => self.write_at(zeros, at),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         // Never repeated, not even when interrupted: after a failure the kernel may call the pages clean.
         fs::fdatasync(&self.fd).map_err(|error| self.explain(error.into(), "sync", 0))
@@ -248,7 +268,8 @@ impl File for RealFile {
     fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
         loop {
             match fs::fallocate(&self.fd, FallocateFlags::empty(), at, len) {
-                Ok(()) => return Ok(()),
+                // A file system that cannot reserve says so when a write finds no room.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(self.explain(error.into(), "allocate", at)),
             }
@@ -282,6 +303,13 @@ impl File for RealFile {
 impl RealFile {
     fn explain(&self, error: io::Error, verb: &str, at: u64) -> io::Error {
         explain(error, &format!("{verb} at byte {at} of"), &self.path)
+    }
+
+    fn open_around(&self) -> Option<OwnedFd> {
+        let fd = open(&self.path, OFlags::WRONLY | OFlags::DIRECT).ok()?;
+        let (ours, there) = (fs::fstat(&self.fd).ok()?, fs::fstat(&fd).ok()?);
+        // The name may belong to another file by now.
+        (ours.st_dev == there.st_dev && ours.st_ino == there.st_ino).then_some(fd)
     }
 
     fn is_byte_resident(&self, at: u64) -> Option<bool> {
@@ -403,6 +431,34 @@ mod tests {
         }
         // Absent the first time.
         let _ = disk.remove_dir(dir);
+    }
+
+    #[test]
+    fn zeros_replace_what_was_there_and_nothing_else() {
+        let scratch = Scratch::new("zeros");
+        let disk = RealDisk::new();
+        let file = disk.open(&scratch.path("f"), Open::Create).expect("create");
+        file.write_at(&[7; 5 * 4096], 0).expect("write");
+        file.write_zeros(4096, 3 * 4096).expect("zeros over pages that wait to be written");
+        file.write_zeros(4096, 0).expect("nothing to do");
+        file.sync().expect("sync");
+        let mut bytes = [1; 5 * 4096];
+        file.read_at(&mut bytes, 0).expect("read");
+        let zeros = |range: std::ops::Range<usize>| bytes[range].iter().all(|b| *b == 0);
+        assert!(zeros(4096..4 * 4096), "also where the page cache held something else");
+        assert!(bytes[..4096].iter().chain(&bytes[4 * 4096..]).all(|b| *b == 7));
+        // The name leads to another file now: that one is left alone.
+        let other = disk.open(&scratch.path("g"), Open::Create).expect("create");
+        other.write_at(&[9; 8192], 0).expect("write");
+        let unnamed = disk.open(&scratch.path("h"), Open::Create).expect("create");
+        unnamed.write_at(&[7; 8192], 0).expect("write");
+        disk.rename(&scratch.path("g"), &scratch.path("h")).expect("rename over it");
+        unnamed.write_zeros(0, 4096).expect("zeros");
+        let mut head = [1; 4096];
+        unnamed.read_at(&mut head, 0).expect("read");
+        assert_eq!(head, [0; 4096]);
+        other.read_at(&mut head, 0).expect("read");
+        assert_eq!(head, [9; 4096]);
     }
 
     #[test]

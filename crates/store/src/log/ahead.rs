@@ -1,8 +1,14 @@
-//! Writing zeros into the log ahead of its end.
+//! Room in the log ahead of its end: blocks that are reserved, and blocks that are filled with zeros.
 //!
-//! A sync into blocks that were written before is about three times as fast as into blocks that were only
-//! reserved, since the file system need not note that they are in use now. Old files are not renamed for
-//! reuse instead: a 4.9 broker does not compare positions and would take their records for new ones.
+//! **Reserved**, so that no append finds the disk full after it was accepted. The log reserves in steps what it
+//! needs; a file that proves busy is reserved whole by a job, since a reservation can wait for the file
+//! system's journal, and a log that waits answers nobody.
+//!
+//! **Zeros**, where flushes are waited for: a sync into blocks that were written before is about three times
+//! as fast as into blocks that were only reserved, since the file system need not note that they are in use
+//! now. They are written past the page cache where that is possible, and mostly into the file after the last,
+//! so that no flush has to carry them. Old files are not renamed for reuse instead: a 4.9 broker does not
+//! compare positions and would take their records for new ones.
 //!
 //! The zeros are written by a job while the log goes on. Neither may touch the other's bytes, so both pass a
 //! gate: the log claims what it is about to write, the job leaves claimed bytes alone.
@@ -10,33 +16,65 @@
 use crate::disk::File;
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::Range,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-/// Written and synced at once. A flush that comes in between has at most so much more to do.
+/// Written at once; the log waits at most so long for zeros in its way.
 const STEP: u64 = 1 << 20;
 /// Alignment of the first byte: a block that holds records is left alone.
 pub(super) const BLOCK: u64 = 4096;
-/// Zeros ahead of the end that are aimed at, and the amount below which more are made.
-pub(super) const ENOUGH: u64 = 96 << 20;
-pub(super) const FEW: u64 = 64 << 20;
-/// Made by one job.
+/// Zeros ahead of the end that are aimed at where room is scarce.
+pub(super) const SCARCE: u64 = 96 << 20;
+/// Made by one job, so that others get their turn.
 pub(super) const JOB: u64 = 16 << 20;
+/// A file with so many bytes in it is busy, or with one in so many of its own.
+pub(super) const BUSY_BYTES: u64 = 32 << 20;
+pub(super) const BUSY_SHARE: u64 = 32;
+/// Files that must have room on the disk before one is taken whole.
+pub(super) const AMPLE_FILES: u64 = 4;
 
-/// Position in the log below which bytes belong to the log. Held while zeros are written.
+/// Between the log and the job that writes zeros.
 #[derive(Debug, Default)]
-pub(crate) struct Gate(Mutex<u64>);
+pub(crate) struct Gate {
+    state: Mutex<Passing>,
+    free: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Passing {
+    /// Position in the log below which bytes belong to the log.
+    claimed: u64,
+    /// Being filled with zeros now.
+    zeroing: Range<u64>,
+}
 
 impl Gate {
-    /// The log is about to write up to here. Waits while zeros are being written.
+    /// The log is about to write up to here. Waits while zeros are being written below.
     pub(super) fn claim(&self, upto: u64) {
-        let mut claimed = self.lock();
-        *claimed = upto.max(*claimed);
+        let mut state = self.lock();
+        state.claimed = upto.max(state.claimed);
+        while !state.zeroing.is_empty() && state.zeroing.start < upto {
+            state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        // A single number is never half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The part of `range` that the log has not claimed; it belongs to the caller until [`Gate::leave`].
+    fn enter(&self, range: Range<u64>) -> Range<u64> {
+        let mut state = self.lock();
+        let from = range.start.max(state.claimed.next_multiple_of(BLOCK)).min(range.end);
+        state.zeroing = from..range.end;
+        from..range.end
+    }
+
+    fn leave(&self) {
+        self.lock().zeroing = 0..0;
+        self.free.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passing> {
+        // Every change is one assignment, so no half of one is ever left.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,22 +92,46 @@ pub(crate) struct Zero {
 impl Zero {
     /// Fills and syncs; gives the position up to which that was done.
     pub(crate) fn run(&self) -> io::Result<u64> {
-        let zeros = vec![0; STEP as usize];
         let mut at = self.from;
         while at < self.to {
             let end = (at + STEP).min(self.to);
-            {
-                let claimed = self.gate.lock();
-                let from = at.max(claimed.next_multiple_of(BLOCK)).min(end);
-                let zeros = zeros.get(..(end - from) as usize).unwrap_or(&[]);
-                if !zeros.is_empty() {
-                    self.file.write_at(zeros, from - self.base)?;
-                }
-            }
-            self.file.sync()?;
+            let part = self.gate.enter(at..end);
+            let wrote = self.file.write_zeros(part.start - self.base, part.end - part.start);
+            self.gate.leave();
+            wrote?;
             at = end;
         }
+        self.file.sync()?;
         Ok(self.to)
+    }
+}
+
+/// The rest of a log file, to be reserved.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    pub(super) file: Arc<dyn File>,
+    pub(super) base: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+/// What came of a [`Reserve`].
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    /// Log position of the file's first byte.
+    pub(crate) base: u64,
+    /// Bytes from there that are reserved now.
+    pub(crate) upto: u64,
+}
+
+impl Reserve {
+    /// Reserves, unless there is no room: then the append that needs it will refuse, and say why.
+    pub(crate) fn run(&self) -> io::Result<Reserved> {
+        let upto = match self.file.allocate(self.from, self.to - self.from) {
+            Err(why) if super::is_no_room(&why) => self.from,
+            done => done.map(|()| self.to)?,
+        };
+        Ok(Reserved { base: self.base, upto })
     }
 }
 
@@ -93,5 +155,26 @@ mod tests {
         let kept = bytes.iter().take_while(|b| **b == 7).count();
         assert_eq!(kept, 12_288, "up to the block's border behind the claim");
         assert_eq!(bytes.iter().filter(|b| **b == 0).count(), (32 << 10) - 12_288);
+    }
+
+    #[test]
+    fn a_claim_waits_only_for_zeros_in_its_way() {
+        let gate = Arc::new(Gate::default());
+        assert_eq!(gate.enter(8192..65_536), 8192..65_536);
+        // Below: at once, or this test would never end.
+        gate.claim(8192);
+        let (here, there) = (Arc::clone(&gate), std::sync::mpsc::channel());
+        let waiter = std::thread::spawn(move || {
+            here.claim(9000);
+            there.0.send(()).unwrap();
+        });
+        while gate.lock().claimed < 9000 {
+            std::thread::yield_now();
+        }
+        assert!(there.1.try_recv().is_err(), "zeros may still be written over it");
+        gate.leave();
+        there.1.recv().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(gate.enter(8192..65_536), 12_288..65_536);
     }
 }

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 /// Capacity of an ordinary chunk. A larger record gets a chunk of its own.
 const CHUNK_BYTES: usize = 512 << 10;
+/// Room behind a chunk's bytes for the rest of a block.
+const PAD_BYTES: usize = 4096;
 /// Empty chunks kept for reuse.
 const SPARE_MAX: usize = 2;
 
@@ -31,11 +33,13 @@ pub(crate) struct Chunks {
     bytes_max: usize,
     /// The last chunk is complete: a file ended with it.
     sealed: bool,
+    /// Zeros at the end of the last chunk that are no part of the log.
+    padding: usize,
 }
 
 impl Chunks {
     pub(crate) fn new(bytes_max: usize) -> Chunks {
-        Chunks { chunks: VecDeque::new(), spare: Vec::new(), bytes: 0, bytes_max, sealed: false }
+        Chunks { chunks: VecDeque::new(), spare: Vec::new(), bytes: 0, bytes_max, sealed: false, padding: 0 }
     }
 
     /// What comes next belongs to another file.
@@ -45,11 +49,13 @@ impl Chunks {
 
     /// Appends `len` bytes at log position `at`, which is behind all others.
     pub(crate) fn push(&mut self, at: u64, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let fits = |chunk: &Chunk| chunk.end() == at && chunk.bytes.capacity() - chunk.bytes.len() >= len;
+        let fits = |chunk: &Chunk| {
+            chunk.end() == at && chunk.bytes.capacity() - chunk.bytes.len() >= len + PAD_BYTES
+        };
         if std::mem::take(&mut self.sealed) || !self.chunks.back().is_some_and(fits) {
             let bytes = match self.spare.pop() {
-                Some(spare) if spare.capacity() >= len => spare,
-                _ => Vec::with_capacity(CHUNK_BYTES.max(len)),
+                Some(spare) if spare.capacity() >= len + PAD_BYTES => spare,
+                _ => Vec::with_capacity(CHUNK_BYTES.max(len + PAD_BYTES)),
             };
             self.chunks.push_back(Chunk { at, bytes });
         }
@@ -59,6 +65,23 @@ impl Chunks {
             assert_eq!(chunk.bytes.len() - before, len, "a record is as long as its place");
         }
         self.bytes += len;
+    }
+
+    /// Lets the last chunk end with so many zeros, at most a block, until [`Chunks::unpad`].
+    pub(crate) fn pad(&mut self, zeros: usize) {
+        if let Some(chunk) = self.chunks.back_mut() {
+            debug_assert!(self.padding == 0 && zeros < PAD_BYTES);
+            chunk.bytes.resize(chunk.bytes.len() + zeros, 0);
+            self.padding = zeros;
+        }
+    }
+
+    /// Takes the zeros of [`Chunks::pad`] away.
+    pub(crate) fn unpad(&mut self) {
+        if let Some(chunk) = self.chunks.back_mut() {
+            let padding = std::mem::take(&mut self.padding);
+            chunk.bytes.truncate(chunk.bytes.len() - padding);
+        }
     }
 
     /// The bytes from position `from` on, in pieces, each with its position.
@@ -122,5 +145,21 @@ mod tests {
         // A record larger than a chunk lies in one piece.
         chunks.push(at, 2 * CHUNK_BYTES, |out| out.resize(out.len() + 2 * CHUNK_BYTES, 7));
         assert_eq!(chunks.get(at, 2 * CHUNK_BYTES).map(<[u8]>::len), Some(2 * CHUNK_BYTES));
+    }
+
+    #[test]
+    fn padding_is_written_and_is_no_part_of_the_log() {
+        let mut chunks = Chunks::new(CHUNK_BYTES);
+        let full = CHUNK_BYTES - PAD_BYTES;
+        chunks.push(0, full, |out| out.resize(full, 7));
+        chunks.pad(PAD_BYTES - 1);
+        let (_, piece) = chunks.since(0).next().unwrap();
+        assert_eq!((piece.len(), piece[full - 1], piece[full]), (CHUNK_BYTES - 1, 7, 0));
+        chunks.unpad();
+        chunks.unpad();
+        assert_eq!(chunks.get(0, full + 1), None);
+        chunks.push(full as u64, 3, |out| out.extend([1, 2, 3]));
+        assert_eq!(chunks.get(full as u64, 3), Some(&[1, 2, 3][..]));
+        assert_eq!(chunks.bytes, full + 3);
     }
 }

@@ -35,12 +35,14 @@ impl Segment {
     }
 }
 
-/// Makes a file of the log, full length, without blocks. The directory is not synced.
+/// Makes a file of the log, full length, with blocks for its first `reserve` bytes if the disk has so many. The
+/// directory is not synced.
 pub(crate) fn create(
     disk: &dyn Disk,
     dir: &Path,
     base: u64,
     segment_bytes: u64,
+    reserve: u64,
 ) -> Result<Segment, (PathBuf, io::Error)> {
     let path = dir.join(file_name(base));
     let made = disk.open(&path, Open::Create).and_then(|file| {
@@ -49,10 +51,18 @@ pub(crate) fn create(
         if file.len()? != segment_bytes {
             file.set_len(segment_bytes)?;
         }
-        Ok(file)
+        let allocated = match reserve {
+            0 => 0,
+            // The append that needs the room will find that there is none.
+            bytes => match file.allocate(0, bytes) {
+                Err(why) if super::is_no_room(&why) => 0,
+                done => done.map(|()| bytes)?,
+            },
+        };
+        Ok((file, allocated))
     });
     match made {
-        Ok(file) => Ok(Segment { base, path, allocated: 0, file: OnceCell::from(file) }),
+        Ok((file, allocated)) => Ok(Segment { base, path, allocated, file: OnceCell::from(file) }),
         Err(why) => Err((path, why)),
     }
 }

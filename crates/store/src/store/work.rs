@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | flush | written beyond flushed; under [`Flush::Async`] after an interval | one |
 //! | write-behind, checkpoint, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
-//! | a log file made ahead | the last is three quarters full | one |
+//! | a log file made ahead | the last is three quarters full; one under [`Flush::Sync`] | one |
+//! | room reserved in the last log file | it is busy | one |
 //! | zeros ahead of the end | few are left, under [`Flush::Sync`] | one |
 //! | probe of the disk, deletion of log files | after an interval | one |
 
@@ -60,6 +61,7 @@ pub(super) struct Agenda {
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
     spare_busy: bool,
+    reserving: bool,
     zeroing: bool,
     probing: bool,
     last_probe: Option<Millis>,
@@ -92,6 +94,7 @@ impl Agenda {
             last_index: None,
             digest,
             spare_busy: false,
+            reserving: false,
             zeroing: false,
             probing: false,
             last_probe: None,
@@ -120,6 +123,7 @@ impl Store {
         self.queue_jobs(now, into);
         self.index_job(now, into);
         self.spare_job(into);
+        self.reserve_job(into);
         self.zero_job(into);
         self.probe_job(now, into);
         into.extend(self.agenda.deletion.take().map(StoreJob));
@@ -168,9 +172,21 @@ impl Store {
                 self.agenda.spare_busy = false;
                 match result {
                     Ok(spare) => self.log.set_spare(spare),
-                    // Made ahead only to save time: the append that needs it will say what is wrong.
-                    Err((path, why)) => {
+                    // Made ahead only to save time: the append that finds no room will refuse.
+                    Err((path, why)) if is_no_room(&why) => {
                         tracing::warn!(path = %path.display(), %why, "no log file was made ahead")
+                    }
+                    Err((_, why)) => {
+                        self.poison("making a log file ahead", &why);
+                    }
+                }
+            }
+            Outcome::Reserved(reserved) => {
+                self.agenda.reserving = false;
+                match reserved {
+                    Ok(reserved) => self.log.set_reserved(&reserved),
+                    Err(why) => {
+                        self.poison("reserving room in the log", &why);
                     }
                 }
             }
@@ -355,7 +371,7 @@ impl Store {
         let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
         let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
         let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
-        let idle = !agenda.spare_busy && !agenda.zeroing && !agenda.probing;
+        let idle = !agenda.spare_busy && !agenda.reserving && !agenda.zeroing && !agenda.probing;
         let stop = self.stopping && all_done && idle;
         let due =
             stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
@@ -481,10 +497,29 @@ impl Store {
         if self.agenda.spare_busy || self.stopping {
             return;
         }
-        if let Some(base) = self.log.wants_spare() {
+        // Where zeros are wanted the file is made early, to have them before it is needed.
+        let share = if self.options.flush == Flush::Sync { 1 } else { 3 };
+        if let Some((base, reserve)) = self.log.wants_spare(share) {
             self.agenda.spare_busy = true;
             let (disk, dir) = (Arc::clone(&self.disk), self.log.dir().clone());
-            into.push(StoreJob(Work::Spare { disk, dir, base, segment_bytes: self.log.segment_bytes() }));
+            let segment_bytes = self.log.segment_bytes();
+            into.push(StoreJob(Work::Spare { disk, dir, base, segment_bytes, reserve }));
+        }
+    }
+
+    fn reserve_job(&mut self, into: &mut Vec<StoreJob>) {
+        if self.agenda.reserving || self.stopping {
+            return;
+        }
+        match self.log.wants_reserve() {
+            Some(Ok(reserve)) => {
+                self.agenda.reserving = true;
+                into.push(StoreJob(Work::Reserve(reserve)));
+            }
+            Some(Err(why)) => {
+                self.poison("opening a log file to reserve room", &why);
+            }
+            None => {}
         }
     }
 
@@ -534,6 +569,7 @@ impl Store {
         let spaces = probed.log.iter().map(|(_, space)| *space).chain(probed.root);
         let free = spaces.map(|space| space.free).min().unwrap_or(0);
         self.forecast(now, free);
+        self.log.set_free(free);
         if free >= RETRY_FREE && self.no_room.take().is_some() {
             tracing::info!(free, "there is room again, appends are tried");
         }
