@@ -159,22 +159,24 @@ mod tests {
 
     #[test]
     fn a_claim_waits_only_for_zeros_in_its_way() {
-        let gate = Arc::new(Gate::default());
+        let gate = Gate::default();
         assert_eq!(gate.enter(8192..65_536), 8192..65_536);
         // Below: at once, or this test would never end.
         gate.claim(8192);
-        let (here, there) = (Arc::clone(&gate), std::sync::mpsc::channel());
-        let waiter = std::thread::spawn(move || {
-            here.claim(9000);
-            there.0.send(()).unwrap();
+        let (claimed, heard) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let gate = &gate;
+            scope.spawn(move || {
+                gate.claim(9000);
+                claimed.send(()).unwrap();
+            });
+            while gate.lock().claimed < 9000 {
+                std::thread::yield_now();
+            }
+            assert!(heard.try_recv().is_err(), "zeros may still be written over it");
+            gate.leave();
+            heard.recv().unwrap();
         });
-        while gate.lock().claimed < 9000 {
-            std::thread::yield_now();
-        }
-        assert!(there.1.try_recv().is_err(), "zeros may still be written over it");
-        gate.leave();
-        there.1.recv().unwrap();
-        waiter.join().unwrap();
         assert_eq!(gate.enter(8192..65_536), 12_288..65_536);
     }
 }
