@@ -4,8 +4,8 @@
 //! times and places; knows no store and no message. [`crate::service`] moves what is due and tells it here.
 //!
 //! ```text
-//!            on_arrival                     due ──► message copied to its topic ─┐ one group:
-//!   Unknown ────────────► Due(at) ── at ──┘        progress noted in the log   ◄─┘ both or none
+//!            on_arrival                     due ──► progress noted in the log    ─┐ one piece:
+//!   Unknown ────────────► Due(at) ── at ──┘        message copied to its topic  ◄─┘ both or none
 //!      └──── nothing there ──► Empty ── on_arrival ──► Due(at)
 //! ```
 
@@ -38,14 +38,13 @@ struct Level {
 #[derive(Debug, Clone)]
 pub struct Delay {
     levels: Vec<Level>,
-    changed: bool,
 }
 
 impl Delay {
     /// Levels with these delays, nothing delivered yet.
     pub fn new(delays: &[Millis]) -> Delay {
         let level = |delay: &Millis| Level { delay: *delay, next: QueueOffset(0), head: Head::Unknown };
-        Delay { levels: delays.iter().map(level).collect(), changed: false }
+        Delay { levels: delays.iter().map(level).collect() }
     }
 
     /// Number of levels.
@@ -113,7 +112,6 @@ impl Delay {
             level.next += 1;
             level.head = Head::Unknown;
         }
-        self.changed = true;
     }
 
     /// The head of a queue could not be delivered: not before `again`, monotonic.
@@ -121,11 +119,6 @@ impl Delay {
         if let Some(level) = self.level_mut(queue) {
             level.head = Head::Retry(again);
         }
-    }
-
-    /// Whether something was delivered since the last call.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
     }
 
     /// When to look again, monotonic.
@@ -181,7 +174,6 @@ mod tests {
         assert!(delay.found(1, QueueOffset(0), Some(T + Millis(500)), T + Millis(500)));
         delay.delivered(1);
         assert_eq!((delay.next(1), delay.ready(T, Millis(0))), (QueueOffset(1), Some(1)));
-        assert!(delay.take_changed() && !delay.take_changed());
     }
 
     #[test]

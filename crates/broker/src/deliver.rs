@@ -1,7 +1,13 @@
 //! Moving delayed messages that are due to where they were meant to go.
 //!
-//! [`crate::delay`] says which queue has something due; here it is read, copied to its real topic, and the
-//! progress noted, all in one group of the log: a crash leaves both or, at worst, repeats that group.
+//! [`crate::delay`] says which queue has something due; here those messages are collected, and copied to their
+//! topics behind a note that says how far each level is delivered once they stand there:
+//!
+//! ```text
+//!   note: level 1 at 8, 210 bytes on; level 1 at 9, 430 bytes on; level 2 at 3, 600 bytes on │ copy │ copy │ copy
+//! ```
+//! All of it is one piece of one log file, appended as a whole or not at all. Wherever a crash cuts the piece,
+//! the copies that are there say which part of the note is true, so no message is delivered twice or never.
 
 use crate::{Broker, call::Out, props::Known, service::Stage, transaction::HALF_TOPIC};
 use kerolox_net::Now;
@@ -10,6 +16,7 @@ use kerolox_protocol::{
     record::{self, Draft, Entry},
 };
 use kerolox_store::{Dispatch, QueueEntry, QueueSlot};
+use std::collections::BTreeMap;
 use tracing::warn;
 
 /// Messages delivered in one group, so that a long backlog does not hold up everybody else.
@@ -17,38 +24,68 @@ const GROUP_MAX: usize = 128;
 /// After a refusal of the store, when a level tries again.
 const AGAIN_MS: Millis = Millis(100);
 
+/// Bytes of copies in one group, unless one message has more.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// A message on its way to its topic.
+struct Moved {
+    /// Its record, as it waited.
+    bytes: Vec<u8>,
+    topic: TopicName,
+    queue: QueueId,
+    slot: QueueSlot,
+}
+
+/// What is delivered together.
+#[derive(Default)]
+struct Group {
+    moved: Vec<Moved>,
+    bytes: usize,
+    /// Where the levels stood before.
+    before: BTreeMap<u32, QueueOffset>,
+    /// What was delivered or passed over, in order.
+    steps: Vec<Step>,
+}
+
+struct Step {
+    level: u32,
+    next: u64,
+    has_copy: bool,
+}
+
 impl Broker {
     /// Delivers what is due, as far as that needs no wait for the disk.
     pub(crate) fn deliver_if_running(&mut self, now: Now, out: &mut Out) {
-        if self.stage != Stage::Running || self.again.delivery_waits() {
+        // Without a note of it nothing may be delivered, and none can be made before the next snapshot is.
+        if self.stage != Stage::Running || self.again.delivery_waits() || self.has_refused_notes() {
             return;
         }
         self.store.wait_for_nothing(self.again.take_delivered());
-        self.deliver(now);
+        let group = self.collect(now);
         let cold = self.store.wait_again();
-        if self.delay.take_changed() {
-            self.note_delay(now);
+        if !group.steps.is_empty() {
+            self.deliver(now, group);
         }
         if let Some(cold) = cold {
             self.again.wait_to_deliver(cold, out);
         }
     }
 
-    fn deliver(&mut self, now: Now) {
-        let mut delivered = 0;
+    /// Takes what is due out of the levels' queues.
+    fn collect(&mut self, now: Now) -> Group {
+        let bytes_max = GROUP_BYTES_MAX.min(self.options.store.mapped_file_size_commit_log.0 as usize / 4);
+        let mut group = Group::default();
         while let Some(queue) = self.delay.ready(now.wall, now.mono) {
-            if delivered == GROUP_MAX {
-                break;
-            }
-            delivered += usize::from(self.deliver_head(now, queue));
-            if self.store.has_met_cold() {
+            let taken = group.steps.len() < GROUP_MAX && self.take_head(now, queue, bytes_max, &mut group);
+            if !taken || self.store.has_met_cold() {
                 break;
             }
         }
+        group
     }
 
-    /// Looks at the head of a level's queue and delivers it if it is due. Says whether it did.
-    fn deliver_head(&mut self, now: Now, queue: u32) -> bool {
+    /// Looks at the head of a level's queue and takes it if it is due. `false`: it is for the next group.
+    fn take_head(&mut self, now: Now, queue: u32, bytes_max: usize, group: &mut Group) -> bool {
         let slot = self.schedule_slot(QueueId(queue));
         let bounds = self.store.bounds(slot);
         // Offsets from files may be outside the queue, and retention may have overtaken a level.
@@ -59,26 +96,34 @@ impl Broker {
             Err(why) => {
                 warn!(level = queue + 1, %why, "delayed messages cannot be read");
                 self.delay.failed(queue, now.mono + AGAIN_MS);
-                return false;
+                return true;
             }
         };
         let due = entry.map(|entry| Millis(entry.tags_code));
         if !self.delay.found(queue, next, due, now.wall) {
-            return false;
+            return true;
         }
-        let Some(entry) = entry else { return false };
-        match self.move_to_its_topic(now, &entry) {
-            Ok(()) => {
+        let Some(entry) = entry else { return true };
+        match self.waiting(&entry) {
+            Ok(moved) => {
+                let bytes = moved.as_ref().map_or(0, |moved| moved.bytes.len());
+                if !group.moved.is_empty() && group.bytes + bytes > bytes_max {
+                    return false;
+                }
+                group.before.entry(queue).or_insert(next);
+                group.bytes += bytes;
+                group.steps.push(Step { level: queue + 1, next: next.0 + 1, has_copy: moved.is_some() });
+                // What can never be delivered was passed over with a warning.
+                group.moved.extend(moved);
                 self.delay.delivered(queue);
-                true
             }
-            Err(_) if self.store.has_met_cold() => false,
+            Err(_) if self.store.has_met_cold() => {}
             Err(why) => {
                 warn!(level = queue + 1, at = entry.at.0, why, "delayed message cannot be delivered yet");
                 self.delay.failed(queue, now.mono + AGAIN_MS);
-                false
             }
         }
+        true
     }
 
     fn head(
@@ -97,31 +142,68 @@ impl Broker {
         }
     }
 
-    /// An error means: try again. What can never be delivered is dropped with a warning.
-    fn move_to_its_topic(&mut self, now: Now, entry: &QueueEntry) -> Result<(), String> {
+    /// The message of an entry, and where it goes. An error means: try again. `None`: it can never be
+    /// delivered.
+    fn waiting(&mut self, entry: &QueueEntry) -> Result<Option<Moved>, String> {
         let bytes = match self.store.record(entry.at) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 warn!(at = entry.at.0, "a delayed message is gone or damaged; it is passed over");
-                return Ok(());
+                return Ok(None);
             }
             Err(why) => return Err(why.to_string()),
         };
         let Ok(Entry::Message(record)) = record::parse(&bytes) else {
             warn!(at = entry.at.0, "a delayed message cannot be read; it is passed over");
-            return Ok(());
+            return Ok(None);
         };
         let known = Known::read(record.properties);
         // The original puts delayed halves aside so; they are never delivered.
         let topic = known.real_topic.filter(|topic| *topic != HALF_TOPIC);
         let (Some(Ok(topic)), Some(queue)) = (topic.map(TopicName::new), known.real_queue) else {
             warn!(at = entry.at.0, "a delayed message names no topic to go to; it is passed over");
-            return Ok(());
+            return Ok(None);
         };
         let queue = QueueId(queue);
+        let slot = self.slot(&topic, queue);
+        Ok(Some(Moved { bytes, topic, queue, slot }))
+    }
+
+    /// Appends the note and the copies. If the store refuses, everything is as before.
+    fn deliver(&mut self, now: Now, group: Group) {
+        let copies: Vec<_> = group.moved.iter().filter_map(Moved::copy).collect();
+        let mut sizes = copies.iter().map(|(draft, ..)| draft.encoded_len() as u64);
+        let mut upto = 0;
+        let place = |step: &Step| {
+            upto += if step.has_copy { sizes.next().unwrap_or(0) } else { 0 };
+            (step.level, step.next, upto)
+        };
+        let steps: Vec<_> = group.steps.iter().map(place).collect();
+        let result = self.append_delivered(now, &copies, &steps);
+        match result {
+            Ok(appended) => {
+                for (moved, appended) in group.moved.iter().zip(appended) {
+                    self.stats.on_put(&moved.topic, 1, u64::from(appended.size));
+                }
+            }
+            Err(why) => {
+                warn!(why, "delayed messages cannot be delivered yet");
+                for (queue, next) in group.before {
+                    self.delay.restore(queue + 1, next);
+                    self.delay.failed(queue, now.mono + AGAIN_MS);
+                }
+            }
+        }
+    }
+}
+
+impl Moved {
+    /// What is appended.
+    fn copy(&self) -> Option<(Draft<'_>, QueueSlot, Dispatch<'_>)> {
+        let Ok(Entry::Message(record)) = record::parse(&self.bytes) else { return None };
         let draft = Draft {
-            topic: &topic,
-            queue_id: queue,
+            topic: &self.topic,
+            queue_id: self.queue,
             flag: record.flag,
             sys_flag: record.sys_flag,
             born_ms: record.born_ms,
@@ -132,10 +214,7 @@ impl Broker {
             body: record.body,
             properties: record.properties,
         };
-        let slot = self.slot(&topic, queue);
-        let dispatch = Dispatch::of(&topic, record.sys_flag, record.properties);
-        let appended = self.store.append(now.wall, &draft, slot, &dispatch).map_err(|why| why.to_string())?;
-        self.stats.on_put(&topic, 1, u64::from(appended.size));
-        Ok(())
+        let dispatch = Dispatch::of(&self.topic, record.sys_flag, record.properties);
+        Some((draft, self.slot, dispatch))
     }
 }

@@ -242,8 +242,20 @@ impl Broker {
         properties: &[u8],
         body: &[u8],
     ) -> Result<Appended, AppendError> {
+        let draft = self.own_draft(now, topic, properties, body);
+        self.store.append(now.wall, &draft, slot, &Dispatch::of(topic, 0, properties))
+    }
+
+    /// A record of the broker itself, for queue 0 of a topic.
+    pub(crate) fn own_draft<'a>(
+        &self,
+        now: Now,
+        topic: &'a str,
+        properties: &'a [u8],
+        body: &'a [u8],
+    ) -> Draft<'a> {
         let host = self.options.store_host;
-        let draft = Draft {
+        Draft {
             topic,
             queue_id: QueueId(0),
             flag: 0,
@@ -255,8 +267,7 @@ impl Broker {
             prepared_offset: 0,
             body,
             properties,
-        };
-        self.store.append(now.wall, &draft, slot, &Dispatch::of(topic, 0, properties))
+        }
     }
 
     /// Appends one message; the answer is the caller's to park.
@@ -292,7 +303,7 @@ impl Broker {
         let known = props::copy(send.properties.unwrap_or("").as_bytes(), DROPPED, properties);
         props::push(properties, "CLUSTER", &self.options.broker.broker_cluster_name);
         let mut draft = self.draft(from, send, target, body);
-        if known.transaction {
+        if known.transaction && !mutant!(HalfShown) {
             let text = send.properties.unwrap_or("").as_bytes();
             return self.append_half(from, text, target, &draft, properties, out);
         }

@@ -501,7 +501,7 @@ impl Service for Broker {
     fn next_timer(&self) -> Option<Millis> {
         let running = self.stage == Stage::Running;
         let tables = running.then(|| self.state.next_timer(self.offsets.has_changes())).flatten();
-        let delivers = running && !self.again.delivery_waits();
+        let delivers = running && !self.again.delivery_waits() && !self.has_refused_notes();
         let delay = delivers.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
         // While the log takes no notes, files would only repeat what it says.
         let export = (running && !self.has_refused_notes()).then(|| self.export.next_timer()).flatten();

@@ -9,7 +9,7 @@
 //!               └───────── read from the last whole snapshot on ──►
 //! ```
 //! - Topics and groups are noted before the request that changed them is answered; progress of delayed
-//!   messages together with the messages delivered; offsets about once a second and at the stop.
+//!   messages in one piece with the messages delivered; offsets about once a second and at the stop.
 //! - A snapshot is the whole state, in pieces, in one group. It is written at the start if there is none, soon
 //!   after each new log file, and when the deltas since the last outgrow it; retention never deletes behind it.
 //!
@@ -27,9 +27,9 @@ use crate::{
 use kerolox_net::Now;
 use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
-    record::{self, Entry},
+    record::{self, Draft, Entry},
 };
-use kerolox_store::{Appended, DROPS, QueueEntry, QueueSlot, Store};
+use kerolox_store::{Appended, DROPS, Dispatch, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::warn;
@@ -91,6 +91,10 @@ pub(crate) struct Piece {
     /// Delay level, next queue offset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub delay: Vec<(u32, u64)>,
+    /// Delayed messages whose copies follow this record: delay level, next queue offset to deliver, and how many
+    /// bytes of copies must stand behind this record for that to be so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delivers: Vec<(u32, u64, u64)>,
     /// Exported file, hashes of its last contents, newest last.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub exports: BTreeMap<String, Vec<String>>,
@@ -143,16 +147,20 @@ impl State {
         let slot = store.slot(&topic, QueueId(0));
         let entries = all_entries(store, slot)?;
         let start = last_snapshot(&entries);
-        let mut pieces = Vec::new();
+        let (mut pieces, mut ends) = (Vec::new(), Vec::new());
         let (mut snapshot_bytes, mut delta_bytes) = (0, 0);
         for entry in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
             let is_delta = entry.tags_code == Tag::Delta.code();
             *(if is_delta { &mut delta_bytes } else { &mut snapshot_bytes }) += u64::from(entry.size);
             match read_piece(store, entry)? {
-                Some(piece) => pieces.push(piece),
+                Some(piece) => {
+                    ends.push(entry.at + u64::from(entry.size));
+                    pieces.push(piece);
+                }
                 None => lines.push(format!("state record at {} cannot be read; it is passed over", entry.at)),
             }
         }
+        settle_delay(store, &mut pieces, &ends)?;
         let snapshot = start.and_then(|start| entries.get(start)).map(|entry| entry.at);
         store.keep_from(snapshot);
         let state = State {
@@ -204,6 +212,48 @@ fn last_snapshot(entries: &[QueueEntry]) -> Option<usize> {
     entries.get(..end)?.iter().rposition(|entry| entry.tags_code == Tag::Snapshot.code())
 }
 
+/// Works out how far each delay level was delivered, and leaves just that in the last piece.
+///
+/// A note speaks of copies that follow it; of the last note before a crash some may be missing, and anything may
+/// have been appended in their place since. The newest thing said of a level that is true is what counts.
+fn settle_delay(store: &Store, pieces: &mut [Piece], ends: &[LogOffset]) -> Result<(), StateError> {
+    let mut known: BTreeMap<u32, u64> = BTreeMap::new();
+    for (piece, end) in pieces.iter_mut().zip(ends).rev() {
+        let delivers = std::mem::take(&mut piece.delivers);
+        let from = |n: usize| n.checked_sub(1).and_then(|n| delivers.get(n)).map_or(0, |step| step.2);
+        for (n, (level, next, upto)) in delivers.iter().enumerate().rev() {
+            if !known.contains_key(level) && has_copy(store, *end, from(n), *upto)? {
+                known.insert(*level, *next);
+            }
+        }
+        for (level, next) in std::mem::take(&mut piece.delay) {
+            known.entry(level).or_insert(next);
+        }
+    }
+    if let Some(last) = pieces.last_mut() {
+        last.delay = known.into_iter().collect();
+    }
+    Ok(())
+}
+
+/// Whether the copy that a note speaks of stands between two distances from the note's end. Nothing but copies
+/// of that very note can: whatever was appended in their place begins with a note of its own.
+fn has_copy(store: &Store, note_end: LogOffset, from: u64, upto: u64) -> Result<bool, StateError> {
+    let at = note_end + from;
+    if from == upto {
+        return Ok(store.end() >= at);
+    }
+    let io = |why| StateError(format!("the record at {at} cannot be read: {why}"));
+    let known_damage = store.damaged().iter().any(|range| range.contains(&at.0));
+    let Some(bytes) = store.record(at).map_err(io)? else {
+        // A copy that was damaged later was delivered all the same.
+        return Ok(known_damage);
+    };
+    let Ok(Entry::Message(record)) = record::parse(&bytes) else { return Ok(false) };
+    let real_topic = props::Known::read(record.properties).real_topic;
+    Ok(u64::from(record.size) == upto - from && real_topic == Some(record.topic))
+}
+
 fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateError> {
     let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
     let Some(bytes) = store.record(entry.at).map_err(io)? else { return Ok(None) };
@@ -216,6 +266,18 @@ fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateE
         )));
     }
     Ok(Some(piece))
+}
+
+/// Properties and body of a piece's record.
+fn encode_piece(tag: Tag, piece: &mut Piece) -> Result<(Vec<u8>, Vec<u8>), String> {
+    piece.form = FORM;
+    let body = serde_json::to_vec(piece).map_err(|why| why.to_string())?;
+    let mut properties = Vec::new();
+    props::push(&mut properties, "TAGS", tag.name());
+    if !piece.topics_gone.is_empty() {
+        props::push(&mut properties, DROPS, &piece.topics_gone.join(" "));
+    }
+    Ok((properties, body))
 }
 
 impl Broker {
@@ -305,13 +367,58 @@ impl Broker {
         }
     }
 
-    /// Notes how far delayed messages were delivered; in the group of the messages themselves.
-    pub(crate) fn note_delay(&mut self, now: Now) {
-        self.export.delay = true;
-        let delay = self.delay.progress().map(|(level, next)| (level, next.0)).collect();
-        if !mutant!(DelayProgressLost) {
-            self.note(now, Piece { delay, ..Piece::default() });
+    /// Appends copies of delayed messages behind the note that they are delivered: all or nothing.
+    pub(crate) fn append_delivered(
+        &mut self,
+        now: Now,
+        copies: &[(Draft<'_>, QueueSlot, Dispatch<'_>)],
+        steps: &[(u32, u64, u64)],
+    ) -> Result<Vec<Appended>, String> {
+        let refused = |why| refused(why).remark;
+        let late = mutant!(DelayNotedLate);
+        let mut piece = match late {
+            true => Piece { delay: self.delay_progress(), ..Piece::default() },
+            false => Piece { delivers: steps.to_vec(), ..Piece::default() },
+        };
+        let (properties, body) = encode_piece(Tag::Delta, &mut piece)?;
+        let note = self.own_draft(now, STATE_TOPIC, &properties, &body);
+        let size = note.encoded_len() as u64;
+        let mut all = vec![(note, self.state.slot, Dispatch::of(STATE_TOPIC, 0, &properties))];
+        all.extend_from_slice(copies);
+        if late {
+            all.rotate_left(1);
         }
+        if mutant!(DelayProgressLost) {
+            all.remove(0);
+        }
+        let bytes: u64 = all.iter().map(|(draft, ..)| draft.encoded_len() as u64).sum();
+        if bytes + 8 > self.store.segment_bytes() {
+            return self.append_huge(now, copies);
+        }
+        let mut appended = self.store.append_all(now.wall, &all).map_err(refused)?;
+        self.export.delay = true;
+        self.state.delta_bytes += size;
+        if appended.len() > copies.len() && !late {
+            appended.remove(0);
+        }
+        Ok(appended)
+    }
+
+    /// A message that fills a log file alone, so that the note cannot lie in the same one.
+    fn append_huge(
+        &mut self,
+        now: Now,
+        copies: &[(Draft<'_>, QueueSlot, Dispatch<'_>)],
+    ) -> Result<Vec<Appended>, String> {
+        let appended = self.store.append_all(now.wall, copies).map_err(|why| refused(why).remark)?;
+        self.export.delay = true;
+        let delay = self.delay_progress();
+        self.note(now, Piece { delay, ..Piece::default() });
+        Ok(appended)
+    }
+
+    fn delay_progress(&self) -> Vec<(u32, u64)> {
+        self.delay.progress().map(|(level, next)| (level, next.0)).collect()
     }
 
     /// Appends a delta. If the store refuses, a snapshot follows as soon as it accepts again.
@@ -394,7 +501,7 @@ impl Broker {
         let mut pieces = vec![Piece {
             topics_version: Some(self.topics.version()),
             groups_version: Some(self.groups.version()),
-            delay: self.delay.progress().map(|(level, next)| (level, next.0)).collect(),
+            delay: self.delay_progress(),
             exports: self.state.exports.clone(),
             ..Piece::default()
         }];
@@ -419,13 +526,7 @@ impl Broker {
     }
 
     fn append_piece(&mut self, now: Now, tag: Tag, piece: &mut Piece) -> Result<Appended, String> {
-        piece.form = FORM;
-        let body = serde_json::to_vec(piece).map_err(|why| why.to_string())?;
-        let mut properties = Vec::new();
-        props::push(&mut properties, "TAGS", tag.name());
-        if !piece.topics_gone.is_empty() {
-            props::push(&mut properties, DROPS, &piece.topics_gone.join(" "));
-        }
+        let (properties, body) = encode_piece(tag, piece)?;
         let appended = self.append_own(now, STATE_TOPIC, self.state.slot, &properties, &body);
         let appended = appended.map_err(|why| refused(why).remark)?;
         self.state.delta_bytes += u64::from(appended.size);

@@ -121,10 +121,6 @@ pub struct Oracle {
     /// Offsets below these were seen in a part of a queue that a power cut took: a consumer may be ahead.
     pub(crate) ahead: BTreeMap<(String, i32), i64>,
     pub(crate) order: BTreeMap<(usize, String, i32), Order>,
-    /// Crashes so far that may repeat the last deliveries of delayed messages.
-    pub(crate) repeats: u32,
-    /// The disk may be full for a while.
-    pub(crate) can_be_full: bool,
     pub(crate) offsets: Offsets,
     progress: (u32, u64, u64),
     /// The log that the present life of the broker began with, and how the one before ended.
@@ -154,8 +150,6 @@ impl Oracle {
             places: BTreeMap::new(),
             ahead: BTreeMap::new(),
             order: BTreeMap::new(),
-            repeats: 0,
-            can_be_full: has(|fault| matches!(fault, Fault::DiskFull { .. })),
             offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
             progress: (0, 0, 0),
             began: None,

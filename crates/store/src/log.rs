@@ -162,6 +162,7 @@ impl Log {
         damaged.retain(|range| range.start < self.end);
         if let Some(last) = self.segments.back()
             && self.end < last.base + self.segment_bytes
+            && !mutant!(StaleTailKept)
         {
             let file = last.file(&*self.disk)?;
             // Shorter and longer again: everything behind is zeros, at no cost. Should the process die in
@@ -214,7 +215,7 @@ impl Log {
             return Err(PlaceError::Failed(self.dir.clone(), io::ErrorKind::NotFound.into()));
         };
         let upto = self.end - last.base + need;
-        if upto > last.allocated {
+        if upto > last.allocated && !mutant!(RoomNotReserved) {
             allocate(&*self.disk, last, upto, self.segment_bytes)?;
         }
         Ok(LogOffset(self.end))
@@ -270,7 +271,8 @@ impl Log {
                 return Err(io::Error::new(io::ErrorKind::NotFound, format!("no log file holds {at}")));
             };
             let wrote = segment.file(&*self.disk)?.write_at(bytes, at - segment.base);
-            if !mutant!(WriteErrorIgnored) {
+            let forgiven = mutant!(NoRoomIgnored) && wrote.as_ref().is_err_and(is_no_room);
+            if !mutant!(WriteErrorIgnored) && !forgiven {
                 wrote?;
             }
         }

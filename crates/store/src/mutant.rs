@@ -32,6 +32,48 @@ pub enum Mutant {
     DelayProgressLost,
     /// Committed offsets are not noted.
     CommitsLost,
+    /// Recovery takes damage in the middle of the log for its end.
+    TruncateAtDamage,
+    /// A record whose body is not what was stored counts as good.
+    CrcIgnored,
+    /// Recovery ends the log in memory only: what lies behind stays on the disk.
+    StaleTailKept,
+    /// A record that tells another position than the one it was read from counts as good.
+    PositionUnchecked,
+    /// Zeros that are written ahead respect no record that came meanwhile.
+    ZerosOverRecords,
+    /// A small file is removed before its successor gets its name.
+    DeleteThenRename,
+    /// A small file is written over in its place.
+    ReplacedInPlace,
+    /// The name of a replaced small file is not made durable.
+    SmallDirSyncSkipped,
+    /// A record that the disk had no room for in the middle counts as written.
+    NoRoomIgnored,
+    /// Appends take no room from the file system before they are accepted.
+    RoomNotReserved,
+    /// A checkpoint does not wait for the queue files that it speaks of.
+    QueuesUnsynced,
+    /// Queue files get entries of records that are not durable yet.
+    QueuesPastConfirm,
+    /// Keys that a crash took out of the index's memory are not read from the log again.
+    IndexKeysLost,
+    /// Retention believes a wall clock that has just jumped.
+    JumpBelieved,
+    /// A log file that is missing in the middle is passed over.
+    GapAccepted,
+    /// A directory with files that no store has is taken for a store.
+    ForeignAccepted,
+    /// An empty log directory beside queues that cover a log is taken for a new store.
+    WrongDiskAccepted,
+    /// Halves of transactions are shown to readers.
+    HalfShown,
+    /// Delayed messages are noted as delivered behind the messages, not before.
+    DelayNotedLate,
+    /// Queue locks do not survive the process.
+    LocksLost,
+    /// A queue lock is given to whoever asks.
+    LockShared,
 }
 
 thread_local! {

@@ -32,6 +32,11 @@ pub enum Cause {
         /// Name of the missing file.
         missing: String,
     },
+    /// The log is gone, but what is beside it knows of one.
+    LogGone {
+        /// It reached so far.
+        upto: u64,
+    },
     /// An option makes no sense.
     Option(&'static str),
 }
@@ -86,6 +91,11 @@ impl fmt::Display for OpenError {
                 f,
                 "{path} lacks the file {missing} between others: restore it, or move the files before it out of \
                  the store"
+            ),
+            Cause::LogGone { upto } => write!(
+                f,
+                "{path} is empty, but the store beside it knows a log of {upto} bytes: is the disk of the log \
+                 mounted? To begin anew, empty the whole store directory"
             ),
             Cause::Option(what) => write!(f, "cannot open the store at {path}: {what}"),
         }

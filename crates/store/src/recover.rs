@@ -110,6 +110,9 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let unsure_from = if left.aborted && !left.same_boot { left.flushed } else { u64::MAX };
     let size = known.map(|ends| ends.segment_bytes);
     let segments = dirs::segments(&**disk, &mut options, size, unsure_from, &mut report.lines)?;
+    if let Some(upto) = known.and_then(|ends| log_gone(ends, &left, segments.is_empty())) {
+        return Err(OpenError::new(&dir, Cause::LogGone { upto }));
+    }
     match known {
         Some(ends) => options.queue_file_bytes = ends.queue_file_bytes,
         None => dirs::queue_file_bytes(&**disk, &mut options, &mut report.lines)?,
@@ -158,6 +161,13 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         checkpoint,
         report,
     })
+}
+
+/// How far the log reached that is not there: retention leaves its last file alone, so nobody but a wrong or
+/// unmounted disk takes all of it.
+fn log_gone(ends: &Ends, left: &Left, is_empty: bool) -> Option<u64> {
+    let ours = ends.checkpoints.contains(&left.digest);
+    (is_empty && ours && ends.covers.0 > 0 && !mutant!(WrongDiskAccepted)).then_some(ends.covers.0)
 }
 
 fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<String>) -> io::Result<Left> {
@@ -288,7 +298,11 @@ impl Recovery<'_> {
                 at = known.end;
                 continue;
             }
-            match cursor.find_behind(at, self.last_ms)? {
+            let behind = cursor.find_behind(at, self.last_ms)?;
+            if mutant!(TruncateAtDamage) {
+                break;
+            }
+            match behind {
                 Some(good) if at < flushed || !power_cut => {
                     self.report.lines.push(format!(
                         "damage in the log: {why} at {at}; {} bytes are set aside, the log goes on at {good}",
@@ -494,6 +508,7 @@ impl Recovery<'_> {
             let repairs = index.cut(self.log.end()).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(repairs.iter().map(ToString::to_string));
         }
+        let end_of_log = self.log.end().0;
         let covered = index.covered();
         let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
         let start = match (covered, expected) {
@@ -501,7 +516,7 @@ impl Recovery<'_> {
             (covered, expected) if covered >= expected => from,
             (covered, _) => covered.map_or(0, |covered| covered.0.min(from)),
         };
-        let start = start.max(self.log.first().0);
+        let start = if mutant!(IndexKeysLost) { end_of_log } else { start.max(self.log.first().0) };
         if start < from {
             self.report
                 .lines

@@ -4,8 +4,43 @@
 //! and back, must not delete anything early. The last file never goes, and nothing at or behind the position
 //! that the owner still needs.
 
-use crate::options::Retention;
+use crate::{options::Retention, types::Now};
 use kerolox_protocol::{LogOffset, Millis};
+
+/// The wall clock as retention believes it: one that jumps forward is not followed before it has stayed there for
+/// a while, since a wrong clock must not delete a day's messages. One that jumps back is believed at once.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// Wall minus monotonic time that is believed.
+    ahead: Option<Millis>,
+    /// A larger one, and since when it is told; monotonic.
+    told: Option<(Millis, Millis)>,
+}
+
+/// A clock that is set by less than this has not jumped.
+const JUMP: Millis = Millis(60_000);
+/// A clock that jumped forward is believed after this.
+const BELIEVED_AFTER: Millis = Millis(4 * 3_600_000);
+
+impl Clock {
+    /// What time it is.
+    pub(crate) fn now(&mut self, now: Now) -> Millis {
+        let told = now.wall - now.mono;
+        let Some(ahead) = self.ahead.filter(|ahead| told - *ahead > JUMP && !mutant!(JumpBelieved)) else {
+            (self.ahead, self.told) = (Some(told), None);
+            return now.wall;
+        };
+        let (least, since) = self.told.unwrap_or((told, now.mono));
+        // One that goes on jumping is believed as far as it was there all the while.
+        let least = least.min(told);
+        self.told = Some((least, since));
+        if now.mono - since >= BELIEVED_AFTER {
+            (self.ahead, self.told) = (Some(least), None);
+            return now.mono + least;
+        }
+        now.mono + ahead
+    }
+}
 
 /// Files deleted in one round at most, so that a round stays short. As the original.
 pub(crate) const FILES_MAX: usize = 10;
@@ -96,6 +131,22 @@ mod tests {
         now.used_percent = 86;
         assert_eq!(decide(&rules, &now), 1);
         assert_eq!(decide(&Retention { forcibly: false, ..rules }, &now), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_forward_is_believed_only_after_a_while() {
+        let mut clock = Clock::default();
+        let mut at = |wall: i64, mono: i64| clock.now(Now { wall: Millis(wall), mono: Millis(mono) }).0;
+        assert_eq!((at(1_000_000, 0), at(1_000_500, 500)), (1_000_000, 1_000_500));
+        // Set by less than a minute.
+        assert_eq!(at(1_050_000, 1_000), 1_050_000);
+        let hour = |n: i64| 1_050_000 + n * HOUR;
+        assert_eq!(at(hour(1), 2_000), 1_051_000);
+        assert_eq!(at(hour(4) + 3 * HOUR, 1_000 + 3 * HOUR), hour(3));
+        // Four hours after the jump, and as far as it stayed.
+        assert_eq!(at(hour(5), 2_000 + 4 * HOUR), hour(5));
+        // Back is believed at once, and so is the next hour.
+        assert_eq!((at(7_000, 2_000 + 4 * HOUR), at(8_000, 3_000 + 4 * HOUR)), (7_000, 8_000));
     }
 
     #[test]

@@ -38,15 +38,23 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], backup: Backup<'_>) -
         move_in(disk, &old, &beside(path, ".bak.tmp"), &beside(path, ".bak"))?;
     }
     move_in(disk, bytes, &beside(path, ".tmp"), path)?;
+    if mutant!(SmallDirSyncSkipped) {
+        return Ok(());
+    }
     disk.sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 /// The rename waits for the sync: a rename may become durable before the data it names.
 fn move_in(disk: &dyn Disk, bytes: &[u8], aside: &Path, path: &Path) -> io::Result<()> {
+    let aside = if mutant!(ReplacedInPlace) { path } else { aside };
     let file = disk.open(aside, Open::Create)?;
     file.set_len(0)?;
     file.write_at(bytes, 0)?;
     file.sync()?;
+    if mutant!(DeleteThenRename) && read(disk, path)?.is_some() {
+        disk.remove(path)?;
+        disk.sync_dir(path.parent().unwrap_or(Path::new("")))?;
+    }
     disk.rename(aside, path)
 }
 

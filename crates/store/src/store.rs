@@ -203,6 +203,10 @@ impl Store {
     pub fn warm_bytes(&self) -> u64 {
         self.options.warm_bytes()
     }
+    /// Size of a log file. No record, and nothing that is appended as one piece, lies in two.
+    pub fn segment_bytes(&self) -> u64 {
+        self.log.segment_bytes()
+    }
     /// The flush mode.
     pub fn flush_mode(&self) -> Flush {
         self.options.flush

@@ -49,7 +49,7 @@ impl Oracle {
             let Some(sent) = self.sent.get(id) else { continue };
             let may = match sent.level {
                 None => sent.attempts,
-                Some(_) => waiting.get(id).map_or(0, |(n, _)| *n) + self.repeats,
+                Some(_) => waiting.get(id).map_or(0, |(n, _)| *n),
             };
             if n > may {
                 let text = format!("{id} stands {n} times in the log, {may} have a reason");

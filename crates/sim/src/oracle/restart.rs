@@ -36,11 +36,6 @@ impl Oracle {
     /// Compares the log before a crash with what the next start made of it.
     pub fn restarted(&mut self, before: &Before, after: &Walk) {
         self.poisoned = None;
-        // Progress that the log had no room for is noted when there is room again, and lost if the broker ends
-        // before.
-        if before.crash == Crash::PowerCut || self.can_be_full && before.crash == Crash::Killed {
-            self.repeats += 1;
-        }
         let kept = match before.crash {
             Crash::PowerCut => before.flushed,
             Crash::Killed | Crash::Stopped => before.written,

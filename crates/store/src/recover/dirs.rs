@@ -58,6 +58,7 @@ fn log_files(disk: &dyn Disk, options: &Options) -> Result<Vec<(u64, PathBuf, u6
         for entry in entries {
             match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
                 Some(base) => found.push((base, dir.join(&entry.name), entry.len)),
+                None if mutant!(ForeignAccepted) => {}
                 None => return Err(OpenError::new(dir, Cause::Foreign(entry.name))),
             }
         }
@@ -99,7 +100,7 @@ pub(super) fn segments(
         let first = if base > unsure_from { unsure_from - unsure_from % options.segment_bytes } else { base };
         let wanted = segments.back().map_or(first, |last| last.base + options.segment_bytes);
         if base != wanted {
-            if wanted + options.segment_bytes <= unsure_from {
+            if wanted + options.segment_bytes <= unsure_from && !mutant!(GapAccepted) {
                 let dir = path.parent().map(Path::to_owned).unwrap_or_default();
                 return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
             }

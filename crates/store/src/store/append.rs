@@ -53,6 +53,26 @@ impl Store {
         Ok(())
     }
 
+    /// Appends records of any queues back to back, never split over two log files: all or none.
+    pub fn append_all(
+        &mut self,
+        now_wall: Millis,
+        drafts: &[(Draft<'_>, QueueSlot, Dispatch<'_>)],
+    ) -> Result<Vec<Appended>, AppendError> {
+        self.writable()?;
+        let mut total = 0usize;
+        for (draft, ..) in drafts {
+            total += self.check(draft)?;
+        }
+        self.check_batch(total)?;
+        self.place(total)?;
+        let append = |(draft, slot, dispatch): &(Draft<'_>, QueueSlot, Dispatch<'_>)| {
+            let at = self.log.end();
+            self.push(at, draft.encoded_len(), now_wall, draft, *slot, dispatch)
+        };
+        Ok(drafts.iter().map(append).collect())
+    }
+
     /// Size of the record, if the store takes it.
     fn check(&self, draft: &Draft<'_>) -> Result<usize, AppendError> {
         let body_max = self.options.message_bytes_max;

@@ -73,6 +73,7 @@ pub(super) struct Agenda {
     /// Log files on their way out.
     deletion: Option<Work>,
     last_forecast: Option<(Millis, u64)>,
+    clock: retain::Clock,
     stopped: bool,
 }
 
@@ -103,6 +104,7 @@ impl Agenda {
             clean_next: (!clean).then_some(0),
             deletion: None,
             last_forecast: None,
+            clock: retain::Clock::default(),
             stopped: false,
         }
     }
@@ -328,7 +330,10 @@ impl Store {
         if !due {
             return None;
         }
-        let covers = self.agenda.flushed;
+        let mut covers = self.agenda.flushed;
+        if mutant!(QueuesPastConfirm) {
+            covers.upto = self.log.written();
+        }
         let writes = if waits > 0 { self.queues.collect(covers.upto) } else { Vec::new() };
         if writes.is_empty() {
             // Nothing of the flushed part is missing in the files. What is not flushed yet can wait for the
@@ -618,7 +623,7 @@ impl Store {
             })
             .collect();
         let situation = retain::Situation {
-            now_wall: now.wall,
+            now_wall: self.agenda.clock.now(now),
             used_percent,
             asked: std::mem::take(&mut self.agenda.delete_asked),
             keep_from: self.keep_from.unwrap_or(LogOffset(u64::MAX)).min(self.agenda.checkpoint_covers),
