@@ -19,7 +19,8 @@
 //! | [`query`] | looking up messages by key and by place |
 //! | [`state`], [`export`] | what survives in the log, and its copy in the original's files |
 //! | [`topics`], [`groups`], [`offsets`] | tables that survive |
-//! | [`clients`], [`locks`] | tables that live as long as the connections |
+//! | [`clients`] | who is connected |
+//! | [`locks`] | who may read which queue, for orderly consumption |
 //! | [`register`] | telling the name servers |
 //! | [`stats`] | counting |
 //! | [`admin`] | everything that operators ask |

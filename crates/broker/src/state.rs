@@ -1,4 +1,4 @@
-//! What must survive, as records of the log: topics, groups, offsets, progress of delayed messages.
+//! What must survive, as records of the log: topics, groups, offsets, queue locks, progress of delayed messages.
 //!
 //! One reserved topic, one queue ([`crate::topics::STATE_TOPIC`], queue 0). Its records are written, flushed
 //! and replicated with the messages they belong to, so state and messages cannot disagree by more than what
@@ -9,7 +9,7 @@
 //!               └───────── read from the last whole snapshot on ──►
 //! ```
 //! - Topics and groups are noted before the request that changed them is answered; progress of delayed
-//!   messages in one piece with the messages delivered; offsets about once a second and at the stop.
+//!   messages in one piece with the messages delivered; queue locks before their holders know; offsets about once a second and at the stop.
 //! - A snapshot is the whole state, in pieces, in one group. It is written at the start if there is none, soon
 //!   after each new log file, and when the deltas since the last outgrow it; retention never deletes behind it.
 //!
@@ -19,6 +19,7 @@ use crate::{
     Broker,
     call::Out,
     groups::GroupConfig,
+    locks::{LockChange, Queue},
     offsets::OffsetChange,
     produce::refused,
     props,
@@ -88,6 +89,9 @@ pub(crate) struct Piece {
     /// Topic, group, queue, next offset; none for a forgotten one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<(String, String, u32, Option<i64>)>,
+    /// Group, topic, broker name, queue, client that holds it; none for a lock that is free.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<(String, String, String, i32, Option<String>)>,
     /// Delay level, next queue offset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub delay: Vec<(u32, u64)>,
@@ -268,6 +272,11 @@ fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateE
     Ok(Some(piece))
 }
 
+fn lock_line(change: LockChange) -> (String, String, String, i32, Option<String>) {
+    let Queue { topic, broker, queue } = change.queue;
+    (change.group.to_string(), topic, broker, queue, change.client)
+}
+
 /// Properties and body of a piece's record.
 fn encode_piece(tag: Tag, piece: &mut Piece) -> Result<(Vec<u8>, Vec<u8>), String> {
     piece.form = FORM;
@@ -300,6 +309,12 @@ impl Broker {
         for (topic, group, queue, offset) in piece.offsets {
             if let (Ok(topic), Ok(group)) = (TopicName::new(&topic), GroupName::new(&group)) {
                 self.offsets.restore(OffsetChange { topic, group, queue, offset });
+            }
+        }
+        for (group, topic, broker, queue, client) in piece.locks {
+            if let Ok(group) = GroupName::new(&group) {
+                let change = LockChange { group, queue: Queue { topic, broker, queue }, client };
+                self.locks.restore(self.now.mono, change);
             }
         }
         for (level, next) in piece.delay {
@@ -364,6 +379,18 @@ impl Broker {
                 (change.topic.to_string(), change.group.to_string(), change.queue, change.offset)
             };
             self.note(now, Piece { offsets: changes.iter().map(line).collect(), ..Piece::default() });
+        }
+    }
+
+    /// Notes who got or gave back queue locks; before they are told.
+    pub(crate) fn note_locks(&mut self, now: Now) {
+        let changes = self.locks.take_changes();
+        if mutant!(LocksLost) {
+            return;
+        }
+        for changes in changes.chunks(PIECE_ENTRIES) {
+            let locks = changes.iter().cloned().map(lock_line).collect();
+            self.note(now, Piece { locks, ..Piece::default() });
         }
     }
 
@@ -521,6 +548,10 @@ impl Broker {
         }
         pieces.extend(
             offsets.chunks(PIECE_ENTRIES).map(|part| Piece { offsets: part.to_vec(), ..Piece::default() }),
+        );
+        let locks: Vec<_> = self.locks.all().filter(|_| !mutant!(LocksLost)).map(lock_line).collect();
+        pieces.extend(
+            locks.chunks(PIECE_ENTRIES).map(|part| Piece { locks: part.to_vec(), ..Piece::default() }),
         );
         pieces
     }

@@ -55,7 +55,8 @@ fn a_lost_wake_up_is_found() {
 
 #[test]
 fn skipping_the_directory_sync_is_found() {
-    kills(Mutant::DirSyncSkipped, Mode::Sync, 6, &["I1", "I6"]);
+    // Or the store refuses to start, when all of its log is gone.
+    kills(Mutant::DirSyncSkipped, Mode::Sync, 6, &["I1", "I6", "start"]);
 }
 
 #[test]
@@ -101,4 +102,17 @@ fn losing_the_progress_of_delayed_messages_is_found() {
 #[test]
 fn losing_committed_offsets_is_found() {
     kills(Mutant::CommitsLost, Mode::Async, 2, &["I10"]);
+}
+
+#[test]
+fn noting_delayed_messages_behind_their_copies_is_found() {
+    // Writes that a kill cuts somewhere, again and again, while much is being delivered.
+    kills_in(Mutant::DelayNotedLate, 1, &["I13"], |seed| {
+        let kill = |n: i64| {
+            let nth = 1 + (seed + n.unsigned_abs()) % 7;
+            (2_000 + 700 * n, Fault::CrashAt { call: Call::Write, nth, power: false })
+        };
+        let faults = (0..60).map(kill).collect();
+        Options { faults, faults_ms: 45_000, delayed: 90, think_ms: 300, ..Options::draw(seed, Mode::Async) }
+    });
 }

@@ -62,6 +62,12 @@ fn a_late_acknowledgement() {
     holds(110, Mode::Async);
 }
 
+/// A full disk refused the note that delayed messages were delivered, and a kill came before there was room.
+#[test]
+fn a_note_of_delayed_messages_on_a_full_disk() {
+    holds(125, Mode::Async);
+}
+
 /// The store failed while it was being stopped.
 #[test]
 fn a_failure_during_a_stop() {

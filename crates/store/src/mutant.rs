@@ -76,6 +76,45 @@ pub enum Mutant {
     LockShared,
 }
 
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Mutant] = &[
+        Mutant::AckBeforeFlush,
+        Mutant::OffsetReused,
+        Mutant::WakeupLost,
+        Mutant::DirSyncSkipped,
+        Mutant::SyncErrorIgnored,
+        Mutant::WriteErrorIgnored,
+        Mutant::OffsetsFromSideFile,
+        Mutant::RewriteSkipped,
+        Mutant::UnconfirmedShown,
+        Mutant::CheckpointAhead,
+        Mutant::DelayProgressLost,
+        Mutant::CommitsLost,
+        Mutant::TruncateAtDamage,
+        Mutant::CrcIgnored,
+        Mutant::StaleTailKept,
+        Mutant::PositionUnchecked,
+        Mutant::ZerosOverRecords,
+        Mutant::DeleteThenRename,
+        Mutant::ReplacedInPlace,
+        Mutant::SmallDirSyncSkipped,
+        Mutant::NoRoomIgnored,
+        Mutant::RoomNotReserved,
+        Mutant::QueuesUnsynced,
+        Mutant::QueuesPastConfirm,
+        Mutant::IndexKeysLost,
+        Mutant::JumpBelieved,
+        Mutant::GapAccepted,
+        Mutant::ForeignAccepted,
+        Mutant::WrongDiskAccepted,
+        Mutant::HalfShown,
+        Mutant::DelayNotedLate,
+        Mutant::LocksLost,
+        Mutant::LockShared,
+    ];
+}
+
 thread_local! {
     static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
 }

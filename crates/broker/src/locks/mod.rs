@@ -1,4 +1,7 @@
-//! Queue locks for orderly consumption: who may read which queue. In memory only, as in the original.
+//! Queue locks for orderly consumption: who may read which queue.
+//!
+//! A table that survives: holders trust a lock for half a minute, whether the broker is there or not, so a start
+//! must know who they are. Who got a lock is noted in the log before the answer; renewals are not.
 //!
 //! Knows groups, clients and queues by name; knows no connection: a lock outlives the connection of its
 //! holder, who may come back over another one, and ends by time. [`serve`] answers the requests.
@@ -10,10 +13,15 @@ pub mod serve;
 mod tests;
 
 use kerolox_protocol::{GroupName, Millis};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// A lock not renewed for longer is free. Reference: `REBALANCE_LOCK_MAX_LIVE_TIME`.
 pub const LOCK_MS: Millis = Millis(60_000);
+/// So long its holder trusts a lock that it cannot renew; and so long a lock found at the start counts.
+pub const TRUSTED_MS: Millis = Millis(30_000);
 /// Locks in all; a cluster of ten thousand queues with a hundred orderly groups has a million.
 pub const LOCKS_MAX: usize = 1_000_000;
 
@@ -59,6 +67,18 @@ pub struct Locks {
     groups: BTreeMap<GroupName, BTreeMap<Queue, Lock>>,
     held: usize,
     next_sweep: Millis,
+    changed: BTreeSet<(GroupName, Queue)>,
+}
+
+/// Who holds a queue from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockChange {
+    /// Group.
+    pub group: GroupName,
+    /// Queue.
+    pub queue: Queue,
+    /// Client; nobody, if the lock was given back or has ended.
+    pub client: Option<String>,
 }
 
 impl Locks {
@@ -68,12 +88,18 @@ impl Locks {
         let held = self.groups.entry(group.clone()).or_default();
         let mut granted = Vec::new();
         for queue in queues {
+            let new = Lock { client: client.to_owned(), since: now };
             match held.get_mut(&queue) {
-                Some(lock) if lock.client != client && !lock.is_over(now) => continue,
-                Some(lock) => *lock = Lock { client: client.to_owned(), since: now },
+                Some(lock) if lock.client != client && !lock.is_over(now) && !mutant!(LockShared) => continue,
+                Some(lock) if lock.client == client => *lock = new,
+                Some(lock) => {
+                    *lock = new;
+                    self.changed.insert((group.clone(), queue.clone()));
+                }
                 None => {
-                    held.insert(queue.clone(), Lock { client: client.to_owned(), since: now });
+                    held.insert(queue.clone(), new);
                     self.held += 1;
+                    self.changed.insert((group.clone(), queue.clone()));
                 }
             }
             granted.push(queue);
@@ -97,11 +123,56 @@ impl Locks {
             if held.get(queue).is_some_and(|lock| lock.client == client) {
                 held.remove(queue);
                 self.held -= 1;
+                self.changed.insert((group.clone(), queue.clone()));
             }
         }
         if held.is_empty() {
             self.groups.remove(group);
         }
+    }
+
+    /// Sets who holds a queue, as found in the log by a start at `now`.
+    pub fn restore(&mut self, now: Millis, change: LockChange) {
+        let LockChange { group, queue, client } = change;
+        let held = self.groups.entry(group.clone()).or_default();
+        let before = match client {
+            Some(client) => {
+                let since = now + TRUSTED_MS - LOCK_MS;
+                self.held += 1;
+                held.insert(queue, Lock { client, since })
+            }
+            None => held.remove(&queue),
+        };
+        self.held -= usize::from(before.is_some());
+        if held.is_empty() {
+            self.groups.remove(&group);
+        }
+    }
+
+    /// Whether [`Locks::take_changes`] has any.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<LockChange> {
+        let changed = std::mem::take(&mut self.changed);
+        let change = |(group, queue): (GroupName, Queue)| {
+            let lock = self.groups.get(&group).and_then(|held| held.get(&queue));
+            LockChange { client: lock.map(|lock| lock.client.clone()), group, queue }
+        };
+        changed.into_iter().map(change).collect()
+    }
+
+    /// Every lock.
+    pub fn all(&self) -> impl Iterator<Item = LockChange> {
+        self.groups.iter().flat_map(|(group, held)| {
+            held.iter().map(|(queue, lock)| LockChange {
+                group: group.clone(),
+                queue: queue.clone(),
+                client: Some(lock.client.clone()),
+            })
+        })
     }
 
     /// Who holds a queue now.
@@ -117,8 +188,15 @@ impl Locks {
         }
         self.next_sweep = now + LOCK_MS;
         self.held = 0;
-        self.groups.retain(|_, held| {
-            held.retain(|_, lock| !lock.is_over(now));
+        let changed = &mut self.changed;
+        self.groups.retain(|group, held| {
+            held.retain(|queue, lock| {
+                let over = lock.is_over(now);
+                if over {
+                    changed.insert((group.clone(), queue.clone()));
+                }
+                !over
+            });
             self.held += held.len();
             !held.is_empty()
         });

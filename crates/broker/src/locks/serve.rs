@@ -64,6 +64,7 @@ impl Handle<LockBatchMq> for Broker {
         let room = self.locks.room(call.now.mono, queues.len());
         room.map_err(|full| Fail::busy(full.to_string()))?;
         let held = self.locks.lock(call.now.mono, &group, &client, queues);
+        self.note_locks(call.now);
         let answer = LockBatchResponse { lock_ok_mq_set: held.into_iter().map(MessageQueue::from).collect() };
         Ok(Reply::with_body((), body::encode(&answer)))
     }
@@ -73,6 +74,7 @@ impl Handle<UnlockBatchMq> for Broker {
     fn handle(&mut self, call: &Call<'_>, (): (), _out: &mut Out) -> Result<Reply<()>, Fail> {
         let Asked { group, client, queues } = asked(call.body)?;
         self.locks.unlock(&group, &client, &queues);
+        self.note_locks(call.now);
         Ok(Reply::ok(()))
     }
 }

@@ -78,3 +78,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_start_knows_the_holders_for_as_long_as_they_trust_their_locks() {
+    let mut locks = Locks::default();
+    locks.lock(Millis(0), &group(), "a", vec![queue(0), queue(1)]);
+    locks.unlock(&group(), "a", &[queue(1)]);
+    let noted = locks.take_changes();
+    assert!(!locks.has_changes());
+    locks.lock(Millis(1), &group(), "a", vec![queue(0)]);
+    assert!(!locks.has_changes(), "a renewal is no change");
+    let mut again = Locks::default();
+    noted.into_iter().for_each(|change| again.restore(Millis(5), change));
+    assert_eq!(again.held, 1);
+    let take = |locks: &mut Locks, now, client: &str| {
+        locks.lock(Millis(now), &group(), client, vec![queue(0)]).len()
+    };
+    assert_eq!(take(&mut again, 5 + TRUSTED_MS.0, "b"), 0);
+    assert_eq!(take(&mut again, 6 + TRUSTED_MS.0, "b"), 1);
+    let all: Vec<_> = again.all().collect();
+    assert_eq!(all, again.take_changes());
+}

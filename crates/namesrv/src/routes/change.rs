@@ -6,7 +6,7 @@ impl Routes {
     /// Takes a broker's registration. With nothing new in it this costs three look-ups.
     pub fn register(&mut self, now: Millis, new: Registration) -> Result<Registered, Refusal> {
         self.check_epoch(&new)?;
-        if self.is_stale(&new) {
+        if self.is_stale(&new) && !mutant!(StaleRegistration) {
             return Ok(Registered { stale: true, master: self.master_for(&new), ..Registered::default() });
         }
         let takes_topics = self.wants_topics(new.broker.as_str(), new.id, new.address.as_str(), new.version);
@@ -152,7 +152,7 @@ impl Routes {
         );
         let old_conn = before.as_ref().map(|member| member.conn);
         if old_conn != Some(new.conn) {
-            if let Some(old_conn) = old_conn {
+            if let Some(old_conn) = old_conn.filter(|_| !mutant!(OldCloseDrops)) {
                 self.disconnect(old_conn, &new.address);
             }
             self.connections.entry(new.conn).or_default().insert(new.address.clone());
@@ -164,6 +164,11 @@ impl Routes {
     fn take_topics(&mut self, broker: &Name, topics: &[(Name, Queues)]) -> bool {
         let Some(group) = self.groups.get_mut(broker) else { return false };
         let mut changed = false;
+        if mutant!(RouteShrinks) {
+            let before = std::mem::take(&mut group.topics);
+            before.iter().for_each(|topic| self.drop_queues(topic, broker));
+        }
+        let Some(group) = self.groups.get_mut(broker) else { return false };
         for (name, queues) in topics {
             let before = self.topics.entry(name.clone()).or_default().queues.insert(broker.clone(), *queues);
             self.queue_datas += usize::from(before.is_none());
@@ -198,7 +203,9 @@ impl Routes {
     /// A broker says good-bye. Nothing happens when a newer connection has registered it meanwhile.
     pub fn unregister(&mut self, conn: ConnId, broker: &str, id: i64, address: &str) -> bool {
         let member = self.addresses.get(address);
-        let is_meant = member.is_some_and(|m| m.broker.as_str() == broker && m.id == id && m.conn <= conn);
+        let is_meant = member.is_some_and(|m| {
+            m.broker.as_str() == broker && m.id == id && (m.conn <= conn || mutant!(StaleUnregister))
+        });
         is_meant && self.drop_member(address).is_some()
     }
 

@@ -196,9 +196,7 @@ fn check(bytes: &[u8], at: u64) -> io::Result<()> {
             .and_then(|at| at.first_chunk())
             .map(|at| u64::from_be_bytes(*at));
         match size {
-            Some(size)
-                if size > 0 && (stands == Some(at + done as u64) || mutant!(PositionUnchecked)) =>
-            {
+            Some(size) if size > 0 && (stands == Some(at + done as u64) || mutant!(PositionUnchecked)) => {
                 done += size as usize;
             }
             _ => return Err(wrong(done)),
