@@ -38,6 +38,9 @@ config! {
         "writeBufferHighWaterMark" Restart write_buffer_high_water_mark: Bytes = Bytes(0), meaningless("unsent answers of a connection have a fixed limit, at which it is not read any more");
         /// Unsent bytes below which it counts as writable again.
         "writeBufferLowWaterMark" Restart write_buffer_low_water_mark: Bytes = Bytes(0), meaningless("unsent answers of a connection have a fixed limit, at which it is not read any more");
+        /// Microseconds for which a server with nothing to do looks for the next request before it sleeps, while
+        /// requests come one by one and soon and a processor is free; 0: never. Not a key of the original.
+        "busyPollMicros" Restart busy_poll_micros: Count[0..=1_000] = Count(50), obeyed;
         /// Connections that may wait to be accepted.
         "serverSocketBacklog" Restart server_socket_backlog: Count[1..=INT] = Count(1_024), obeyed;
         /// Take buffers from a pool.

@@ -100,7 +100,7 @@ fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
     let addr = listeners.addrs()[0];
     log_addrs("name server", &listeners);
     let clock = System::new();
-    let options = Options { name: "namesrv", limits: limits(&loaded.server), ..Options::default() };
+    let options = net_options("namesrv", &loaded.server);
     let service = Namesrv::open(clock.now(), loaded, Arc::new(RealFiles))?;
     let running = Server::new(listeners, options, clock, service)?.spawn()?;
     Ok(Started { running, addr, boot_line: String::new() })
@@ -125,7 +125,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
         );
     }
     let clock = System::new();
-    let limits = limits(&loaded.server);
+    let net = net_options("broker", &loaded.server);
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, loopback);
     // Changed settings are kept in the file, wherever the process goes to work.
@@ -137,7 +137,6 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
         "The broker[{}, {}] boot success. serializeType=JSON{suffix}",
         options.broker.broker_name, options.store_host
     );
-    let net = Options { name: "broker", limits, ..Options::default() };
     let (service, lines) = Broker::open(Arc::new(RealDisk::new()), options, clock.now())?;
     for line in lines {
         info!("{line}");
@@ -165,6 +164,11 @@ fn sockets(config: &ServerConfig) -> SocketOptions {
         send_buffer_bytes: size(config.server_socket_snd_buf_size.0),
         recv_buffer_bytes: size(config.server_socket_rcv_buf_size.0),
     }
+}
+
+fn net_options(name: &'static str, config: &ServerConfig) -> Options {
+    let busy_poll_micros = u64::try_from(config.busy_poll_micros.0).unwrap_or(0);
+    Options { name, limits: limits(config), busy_poll_micros, ..Options::default() }
 }
 
 fn limits(config: &ServerConfig) -> Limits {

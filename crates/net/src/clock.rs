@@ -10,6 +10,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + 'static {
     /// The time now. Its monotonic part never goes back.
     fn now(&self) -> Now;
+    /// Microseconds of the monotonic clock, for what is shorter than a [`Now`] can say.
+    fn micros(&self) -> u64 {
+        u64::try_from(self.now().mono.0).unwrap_or(0).saturating_mul(1000)
+    }
 }
 
 /// The machine's clocks.
@@ -40,5 +44,9 @@ impl Clock for System {
         };
         let millis = |n: u128| Millis(i64::try_from(n).unwrap_or(i64::MAX));
         Now { wall: millis(wall), mono: millis(self.start.elapsed().as_millis()) }
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }

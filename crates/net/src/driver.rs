@@ -25,7 +25,9 @@ use crate::{
     conns::{Conn, Conns},
     limits::{Admission, Limits, LogLimit, Verdict},
     links::{Down, LINK_TOKEN, Links},
+    load::Load,
     mailbox::Mailbox,
+    poll::{Next, Poll},
     server::Message,
     transport::{Read, is_client_hello},
     workers::{AbortOnPanic, Workers},
@@ -51,6 +53,8 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LISTEN_TOKEN: u64 = 1 << 62;
 /// The event of the mailbox.
 const MAIL_TOKEN: u64 = LISTEN_TOKEN | 0xffff_ffff;
+/// Does not wait.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Time between two looks at all connections.
 const SWEEP_PAUSE_MIN: i64 = 500;
 
@@ -95,6 +99,8 @@ pub(crate) struct Driver<S: Service, C: Clock> {
     lost: Vec<Lost>,
     totals: Totals,
     log_limit: LogLimit,
+    poll: Poll,
+    load: Load,
     /// Whether the service was called in this group.
     touched: bool,
     /// When some connection or link may have to be closed. Never later than the truth.
@@ -121,6 +127,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         for (place, listener) in (0u64..).zip(&listeners.sockets) {
             epoll::add(&epoll, &listener.fd, EventData::new_u64(LISTEN_TOKEN | place), EventFlags::IN)?;
         }
+        let load = Load::default();
         Ok(Driver {
             service,
             clock,
@@ -141,6 +148,8 @@ impl<S: Service, C: Clock> Driver<S, C> {
             lost: Vec::new(),
             totals: Totals::default(),
             log_limit: LogLimit::new(10, Millis(10_000)),
+            poll: Poll::new(options.busy_poll_micros, load.processors()),
+            load,
             touched: false,
             sweep_at: Millis(i64::MAX),
             swept: Millis(i64::MIN),
@@ -157,11 +166,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
         loop {
             events.clear();
-            let timeout = self.timeout();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+            self.wait(&mut events)?;
             let now = self.clock.now();
             let mut bytes = 0;
             for event in &events {
@@ -179,10 +184,39 @@ impl<S: Service, C: Clock> Driver<S, C> {
         }
     }
 
+    /// Waits for events, awake or asleep.
+    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = self.timeout();
+        let may_sleep = timeout.as_ref().is_none_or(|at_most| at_most.tv_sec > 0 || at_most.tv_nsec > 0);
+        if !may_sleep {
+            return self.take_events(events, timeout.as_ref());
+        }
+        let started = self.clock.micros();
+        if let Next::Look(budget) = self.poll.next(started, || self.load.is_high()) {
+            while events.is_empty() && self.clock.micros().saturating_sub(started) < budget {
+                self.take_events(events, Some(&AT_ONCE))?;
+            }
+            self.poll.looked(events.len());
+            if !events.is_empty() {
+                return Ok(());
+            }
+        }
+        self.take_events(events, timeout.as_ref())?;
+        self.poll.slept(self.clock.micros().saturating_sub(started), events.len());
+        Ok(())
+    }
+
+    fn take_events(&self, events: &mut Vec<Event>, at_most: Option<&Timespec>) -> io::Result<()> {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), at_most) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// How long to wait for events.
     fn timeout(&self) -> Option<Timespec> {
         if !self.lost.is_empty() || !self.outbox.is_empty() {
-            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+            return Some(AT_ONCE);
         }
         let sweep_at = Millis(self.sweep_at.0.max(self.swept.0.saturating_add(SWEEP_PAUSE_MIN)));
         let sweep_at = Some(sweep_at).filter(|_| self.sweep_at.0 != i64::MAX);

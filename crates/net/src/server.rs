@@ -24,11 +24,19 @@ pub struct Options {
     pub read_bytes: usize,
     /// Threads that read cold files.
     pub readers: usize,
+    /// Microseconds for which a loop with nothing to do looks again before it sleeps, while that pays; 0: never.
+    pub busy_poll_micros: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { name: "net", limits: Limits::default(), read_bytes: 256 * 1024, readers: 2 }
+        Options {
+            name: "net",
+            limits: Limits::default(),
+            read_bytes: 256 * 1024,
+            readers: 2,
+            busy_poll_micros: 0,
+        }
     }
 }
 
