@@ -18,6 +18,7 @@ use kerolox_protocol::{
     body::fastjson::{self, Limits},
 };
 use kerolox_store::{
+    Level, Line,
     disk::Disk,
     smallfile::{self, Backup, Digest},
 };
@@ -219,7 +220,7 @@ impl Broker {
     }
 
     /// Takes over files that others changed. Returns one line per such file.
-    pub(crate) fn import(&mut self, now: Now, disk: &dyn Disk, dir: &Path) -> Vec<String> {
+    pub(crate) fn import(&mut self, now: Now, disk: &dyn Disk, dir: &Path) -> Vec<Line> {
         let mut lines = Vec::new();
         self.import_one(disk, dir, TOPICS, &mut lines, |broker, file| broker.import_topics(now, file));
         self.import_one(disk, dir, GROUPS, &mut lines, |broker, file| broker.import_groups(now, file));
@@ -233,32 +234,33 @@ impl Broker {
         disk: &dyn Disk,
         dir: &Path,
         name: &str,
-        lines: &mut Vec<String>,
+        lines: &mut Vec<Line>,
         take: impl FnOnce(&mut Broker, T) -> Result<String, String>,
     ) {
         let parse = |text: &[u8]| fastjson::from_slice_limited::<T>(text, Limits::FILE);
         let loaded = match smallfile::load(disk, &dir.join(name), parse) {
             Ok(loaded) => loaded,
             Err(why) => {
-                return lines
-                    .push(format!("config/{name} cannot be read ({why}); the state of the log stands"));
+                let line = format!("config/{name} cannot be read ({why}); the state of the log stands");
+                return lines.push(Line::warn(line));
             }
         };
-        lines.extend(loaded.problems.iter().map(|problem| format!("state file {problem}")));
+        lines.extend(loaded.problems.iter().map(|problem| Line::warn(format!("state file {problem}"))));
         let (Some(value), Some(digest)) = (loaded.value, loaded.digest) else { return };
         if self.state.exports.get(name).is_some_and(|known| known.contains(&digest.to_string())) {
             return;
         }
-        let found = match take(self, value) {
+        let (level, found) = match take(self, value) {
             Ok(line) => {
                 // From now on the log stands, also if the process ends before the next export.
                 self.known_export(name, digest.to_string());
                 self.state.force_snapshot();
-                line
+                (Level::Info, line)
             }
-            Err(why) => format!("it cannot be used ({why}); the state of the log stands"),
+            Err(why) => (Level::Warn, format!("it cannot be used ({why}); the state of the log stands")),
         };
-        lines.push(format!("config/{name} was changed by a 4.9 broker or by hand: {found}"));
+        let text = format!("config/{name} was changed by a 4.9 broker or by hand: {found}");
+        lines.push(Line { level, text });
     }
 
     fn import_topics(&mut self, now: Now, file: TopicsFile) -> Result<String, String> {

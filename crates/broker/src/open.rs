@@ -21,7 +21,7 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{Millis, TopicName};
-use kerolox_store::{OpenError, QueueSlot, Store, disk::Disk};
+use kerolox_store::{Line, OpenError, QueueSlot, Store, disk::Disk};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// A broker could not be started.
@@ -56,11 +56,7 @@ impl Broker {
 
     /// Opens the store, repairs what a crash left, and reads the state. Blocks on the disk. The lines say what
     /// was found and repaired, one each, for the log.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        options: Options,
-        now: Now,
-    ) -> Result<(Broker, Vec<String>), StartError> {
+    pub fn open(disk: Arc<dyn Disk>, options: Options, now: Now) -> Result<(Broker, Vec<Line>), StartError> {
         let for_store = options.for_store();
         let config_dir = for_store.paths.config();
         let opened = Store::open(Arc::clone(&disk), for_store, now.wall);

@@ -30,7 +30,7 @@ use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{Appended, DROPS, Dispatch, QueueEntry, QueueSlot, Store};
+use kerolox_store::{Appended, DROPS, Dispatch, Line, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::warn;
@@ -143,10 +143,7 @@ impl std::error::Error for StateError {}
 
 impl State {
     /// Finds the pieces to apply, from the last whole snapshot on.
-    pub(crate) fn load(
-        store: &mut Store,
-        lines: &mut Vec<String>,
-    ) -> Result<(State, Vec<Piece>), StateError> {
+    pub(crate) fn load(store: &mut Store, lines: &mut Vec<Line>) -> Result<(State, Vec<Piece>), StateError> {
         let topic = TopicName::new(STATE_TOPIC).map_err(|why| StateError(why.to_string()))?;
         let slot = store.slot(&topic, QueueId(0));
         let entries = all_entries(store, slot)?;
@@ -161,7 +158,10 @@ impl State {
                     ends.push(entry.at + u64::from(entry.size));
                     pieces.push(piece);
                 }
-                None => lines.push(format!("state record at {} cannot be read; it is passed over", entry.at)),
+                None => {
+                    let line = format!("state record at {} cannot be read; it is passed over", entry.at);
+                    lines.push(Line::error(line));
+                }
             }
         }
         settle_delay(store, &mut pieces, &ends)?;

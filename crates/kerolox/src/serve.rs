@@ -12,12 +12,12 @@ use kerolox_net::{
     Clock, Handle, Limits, Listeners, Options, Running, Server, Service, SocketOptions, System,
 };
 use kerolox_protocol::Millis;
-use kerolox_store::disk::real::RealDisk;
+use kerolox_store::{Level, disk::real::RealDisk};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Runs a name server until it is stopped.
 pub fn namesrv(loaded: Loaded) -> Result<()> {
@@ -139,7 +139,11 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     );
     let (service, lines) = Broker::open(Arc::new(RealDisk::new()), options, clock.now())?;
     for line in lines {
-        info!("{line}");
+        match line.level {
+            Level::Info => info!("{line}"),
+            Level::Warn => warn!("{line}"),
+            Level::Error => error!("{line}"),
+        }
     }
     let running = Server::new(listeners, net, clock, service)?.spawn()?;
     Ok(Started { running, addr, boot_line })

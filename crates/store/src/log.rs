@@ -21,6 +21,7 @@ pub(crate) use segment::{Segment, create as create_segment, file_name, parse_fil
 use crate::{
     cold,
     disk::{Disk, File},
+    line::Line,
 };
 use ahead::Gate;
 use chunks::Chunks;
@@ -154,7 +155,7 @@ impl Log {
     /// Removes what lies behind the end, durably, so that it can never be taken for part of the log: neither
     /// by us nor by a 4.9 broker, which does not compare positions. Files that were never reached go; such as
     /// hold anything are moved to `aside`.
-    pub(crate) fn cut(&mut self, aside: &Path, damaged: &mut Vec<Range<u64>>) -> io::Result<Vec<String>> {
+    pub(crate) fn cut(&mut self, aside: &Path, damaged: &mut Vec<Range<u64>>) -> io::Result<Vec<Line>> {
         let mut lines = Vec::new();
         while let Some(last) = self.segments.pop_back_if(|last| last.base > self.end) {
             lines.push(segment::put_away(&*self.disk, &last, aside)?);

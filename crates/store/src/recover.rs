@@ -20,7 +20,8 @@ use crate::{
     disk::Disk,
     dispatch::{self, Dispatch},
     ends::Ends,
-    index::{Index, Mark, PENDING_WORTH, Shape, Trust},
+    index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
+    line::Line,
     log::Log,
     open::{Cause, OpenError},
     options::Options,
@@ -53,7 +54,7 @@ pub struct Opened {
     /// Parts of the log that are damaged: what was there is lost, what is behind is not.
     pub damaged: Vec<Range<u64>>,
     /// One line per repair and per finding, for the log.
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
 }
 
 /// The parts of an opened store.
@@ -170,10 +171,11 @@ fn log_gone(ends: &Ends, left: &Left, is_empty: bool) -> Option<u64> {
     (is_empty && ours && ends.covers.0 > 0 && !mutant!(WrongDiskAccepted)).then_some(ends.covers.0)
 }
 
-fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<String>) -> io::Result<Left> {
+fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<Line>) -> io::Result<Left> {
     let progress = checkpoint::load_progress(disk, &options.paths)?;
     let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
-    lines.extend(progress.problems.iter().chain(&ends.problems).map(ToString::to_string));
+    let problems = progress.problems.iter().chain(&ends.problems);
+    lines.extend(problems.map(|problem| Line::warn(problem.to_string())));
     let bytes = smallfile::read(disk, &options.paths.root.join("checkpoint"))?.unwrap_or_default();
     let progress = progress.value.unwrap_or_default();
     Ok(Left {
@@ -208,12 +210,11 @@ impl Recovery<'_> {
         let usable = left.ends.as_ref().filter(|ends| {
             let ours = ends.checkpoints.contains(&left.digest);
             if !ours {
-                self.report
-                    .lines
-                    .push("another broker had the store since: queues are read from their files".into());
+                let line = Line::info("another broker had the store since: queues are read from their files");
+                self.report.lines.push(line);
             } else if !range.contains(&ends.covers.0) {
                 let line = format!("the log does not reach from {} to {}", range.start(), ends.covers);
-                self.report.lines.push(line);
+                self.report.lines.push(Line::warn(line));
             }
             ours && range.contains(&ends.covers.0)
         });
@@ -277,7 +278,7 @@ impl Recovery<'_> {
                     let unsure = power_cut && at >= flushed;
                     if hollow && (unsure || cursor.find_behind(at + size - 1, self.last_ms)?.is_none()) {
                         let line = format!("a torn record at {at} is cut off: its properties end in zeros");
-                        self.report.lines.push(line);
+                        self.report.lines.push(Line::info(line));
                         break;
                     }
                     let Found::Record(record) = cursor.look(at)? else { continue };
@@ -304,31 +305,32 @@ impl Recovery<'_> {
             }
             match behind {
                 Some(good) if at < flushed || !power_cut => {
-                    self.report.lines.push(format!(
+                    self.report.lines.push(Line::error(format!(
                         "damage in the log: {why} at {at}; {} bytes are set aside, the log goes on at {good}",
                         good - at
-                    ));
+                    )));
                     self.damaged.push(at..good);
                     at = good;
                 }
                 None if at < flushed => {
-                    self.report.lines.push(format!(
+                    self.report.lines.push(Line::error(format!(
                         "damage in the log: {why} at {at}, but it was durable up to {flushed}; these bytes are set \
                          aside"
-                    ));
+                    )));
                     self.damaged.push(at..flushed);
                     at = flushed;
                 }
                 Some(good) => {
-                    self.report.lines.push(format!(
+                    self.report.lines.push(Line::info(format!(
                         "the power cut left a hole at {at} ({why}); what stands behind it, from {good} on, was never \
                          confirmed durable and is cut off"
-                    ));
+                    )));
                     break;
                 }
                 None => {
                     if why != scan::NOTHING_WRITTEN && why != scan::FILES_END {
-                        self.report.lines.push(format!("a torn record at {at} is cut off: {why}"));
+                        let line = format!("a torn record at {at} is cut off: {why}");
+                        self.report.lines.push(Line::info(line));
                     }
                     break;
                 }
@@ -353,7 +355,7 @@ impl Recovery<'_> {
             (id, QueueOffset::try_from(record.queue_offset), names::check(record.topic, 255).is_ok())
         else {
             let line = format!("the record at {at} belongs to no possible queue; it stays unread");
-            return self.report.lines.push(line);
+            return self.report.lines.push(Line::error(line));
         };
         let tags_code = dispatch.entry_code(&self.levels, record.store_ms);
         let entry = QueueEntry { at, size: record.size, tags_code };
@@ -421,10 +423,10 @@ impl Recovery<'_> {
 
     fn disbelieve(&mut self, odd: Placed) {
         let at = odd.entry.at;
-        self.report.lines.push(format!(
+        self.report.lines.push(Line::error(format!(
             "damage in the log: the record at {at} tells the queue offset {}, which cannot be; it is set aside",
             odd.offset
-        ));
+        )));
         self.damaged.push(at.0..odd.entry.end().0);
     }
 
@@ -503,10 +505,10 @@ impl Recovery<'_> {
         };
         let opened = Index::open(Arc::clone(self.disk), &dir, shape, trust);
         let (mut index, repairs) = opened.map_err(OpenError::io(&dir))?;
-        self.report.lines.extend(repairs.iter().map(ToString::to_string));
+        self.report.lines.extend(repairs.iter().map(of_index));
         if !self.report.clean {
             let repairs = index.cut(self.log.end()).map_err(OpenError::io(&dir))?;
-            self.report.lines.extend(repairs.iter().map(ToString::to_string));
+            self.report.lines.extend(repairs.iter().map(of_index));
         }
         let end_of_log = self.log.end().0;
         let covered = index.covered();
@@ -518,9 +520,8 @@ impl Recovery<'_> {
         };
         let start = if mutant!(IndexKeysLost) { end_of_log } else { start.max(self.log.first().0) };
         if start < from {
-            self.report
-                .lines
-                .push(format!("the index lacks keys: the log is read again for it from {start} on"));
+            let line = format!("the index lacks keys: the log is read again for it from {start} on");
+            self.report.lines.push(Line::info(line));
         }
         let utc = options.retention.utc_offset;
         self.add_keys(&mut index, start, utc).map_err(OpenError::io(&dir))?;
@@ -545,7 +546,8 @@ impl Recovery<'_> {
                 Found::Nothing(why) => match self.damaged.iter().find(|range| range.contains(&at)) {
                     Some(damaged) => at = damaged.end,
                     None => {
-                        self.report.lines.push(format!("the index gets no keys behind {at}: {why}"));
+                        let line = format!("the index gets no keys behind {at}: {why}");
+                        self.report.lines.push(Line::error(line));
                         break;
                     }
                 },
@@ -557,5 +559,14 @@ impl Recovery<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Keys come back from the log, so no repair of the index loses anything; a file that is not used is no work of a
+/// crash.
+fn of_index(repair: &Repair) -> Line {
+    match repair.what {
+        RepairKind::Ignored(_) => Line::warn(repair.to_string()),
+        _ => Line::info(repair.to_string()),
     }
 }

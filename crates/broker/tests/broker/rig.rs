@@ -93,7 +93,7 @@ pub struct Rig {
     pub options: Options,
     pub now: Now,
     pub codec: Codec,
-    pub lines: Vec<String>,
+    pub lines: Vec<kerolox_store::Line>,
     /// What the broker sent, by connection, oldest first.
     pub inbox: BTreeMap<u64, VecDeque<Got>>,
     /// Jobs not run yet.

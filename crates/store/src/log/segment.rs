@@ -1,6 +1,9 @@
 //! One file of the commit log, and its name.
 
-use crate::disk::{Disk, File, Open};
+use crate::{
+    disk::{Disk, File, Open},
+    line::Line,
+};
 use std::{
     cell::OnceCell,
     io,
@@ -69,7 +72,7 @@ pub(crate) fn create(
 
 /// Removes a file that lies behind the end of the log. One that begins with anything but zeros is moved to
 /// `aside` instead: nothing is deleted only because we cannot tell what it is.
-pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::Result<String> {
+pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::Result<Line> {
     let mut head = [0; 4096];
     let file = segment.file(disk)?;
     let len = file.len()?.min(head.len() as u64) as usize;
@@ -78,12 +81,13 @@ pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::
     let path = segment.path.display();
     if head.iter().all(|b| *b == 0) {
         disk.remove(&segment.path)?;
-        return Ok(format!("{path}, made ahead and never used, is removed"));
+        return Ok(Line::info(format!("{path}, made ahead and never used, is removed")));
     }
     disk.create_dir_all(aside)?;
     disk.rename(&segment.path, &aside.join(file_name(segment.base)))?;
     disk.sync_dir(aside)?;
-    Ok(format!("{path} lies behind the end of the log and is moved to {}", aside.display()))
+    let line = format!("{path} lies behind the end of the log and is moved to {}", aside.display());
+    Ok(Line::warn(line))
 }
 
 /// Twenty digits: the position of the file's first byte.

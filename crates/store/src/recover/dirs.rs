@@ -2,6 +2,7 @@
 
 use crate::{
     disk::{Disk, Open},
+    line::Line,
     log::{Segment, file_name, parse_file_name, put_away},
     open::{Cause, OpenError},
     options::Options,
@@ -74,17 +75,17 @@ pub(super) fn segments(
     options: &mut Options,
     known: Option<u64>,
     unsure_from: u64,
-    lines: &mut Vec<String>,
+    lines: &mut Vec<Line>,
 ) -> Result<VecDeque<Segment>, OpenError> {
     let found = log_files(disk, options)?;
     // The last file may be shorter: a crash came before its length was set, or while its end was cleared.
     let first = found.first().map(|(_, _, len)| *len).filter(|len| *len > 0);
     let size = known.or(first);
     if let Some(size) = size.filter(|size| *size != options.segment_bytes && !found.is_empty()) {
-        lines.push(format!(
+        lines.push(Line::info(format!(
             "log files have {size} bytes, mappedFileSizeCommitLog says {}: the store keeps its size",
             options.segment_bytes
-        ));
+        )));
         options.segment_bytes = size;
     }
     if options.segment_bytes < SEGMENT_BYTES_MIN || options.segment_bytes > i32::MAX as u64 {
@@ -125,16 +126,16 @@ pub(super) fn segments(
 pub(super) fn queue_file_bytes(
     disk: &dyn Disk,
     options: &mut Options,
-    lines: &mut Vec<String>,
+    lines: &mut Vec<Line>,
 ) -> Result<(), OpenError> {
     options.queue_file_bytes = options.queue_file_bytes.max(1).div_ceil(ENTRY_BYTES) * ENTRY_BYTES;
     let Some(found) = first_queue_file(disk, &options.paths.consume_queue())? else { return Ok(()) };
     let plausible = found > 0 && found % ENTRY_BYTES == 0;
     if plausible && found != options.queue_file_bytes {
-        lines.push(format!(
+        lines.push(Line::info(format!(
             "queue files have {found} bytes, mappedFileSizeConsumeQueue says {}: the store keeps its size",
             options.queue_file_bytes
-        ));
+        )));
         options.queue_file_bytes = found;
     }
     Ok(())

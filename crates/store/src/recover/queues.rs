@@ -5,6 +5,7 @@
 
 use crate::{
     disk::{DirEntry, Disk},
+    line::Line,
     log::parse_file_name,
     open::OpenError,
     queue::{ENTRY_BYTES, Queues, files::Files},
@@ -20,15 +21,13 @@ pub(super) fn restore_all(
     first: u64,
     before: u64,
     queues: &mut Queues,
-    lines: &mut Vec<String>,
+    lines: &mut Vec<Line>,
 ) -> Result<(), OpenError> {
     let dir = files.dir();
     for topic in disk.list(dir).map_err(OpenError::io(dir))? {
         if !topic.is_dir || names::check(&topic.name, 255).is_err() {
-            lines.push(format!(
-                "{} is no topic's directory; it is left alone",
-                dir.join(&topic.name).display()
-            ));
+            let path = dir.join(&topic.name);
+            lines.push(Line::warn(format!("{} is no topic's directory; it is left alone", path.display())));
             continue;
         }
         let topic_dir = dir.join(&topic.name);
@@ -44,7 +43,7 @@ pub(super) fn restore_all(
             let found = one.ends(&numbers(&listed, files, &queue_dir, lines), first, before);
             match found.map_err(OpenError::io(&queue_dir))? {
                 Some((min, next)) => queues.restore(slot, min, next),
-                None => lines.push(format!("queue {} of {} has no usable file", id, topic.name)),
+                None => lines.push(Line::warn(format!("queue {id} of {} has no usable file", topic.name))),
             }
             // It may never be read again; do not keep fifty thousand files open.
             files.forget(slot);
@@ -54,7 +53,7 @@ pub(super) fn restore_all(
 }
 
 /// Numbers of the files, in order; the last unbroken run of them.
-fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<String>) -> Vec<u64> {
+fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Line>) -> Vec<u64> {
     let mut numbers: Vec<u64> = Vec::new();
     for entry in listed {
         let base = parse_file_name(&entry.name).filter(|base| base % files.file_bytes == 0);
@@ -62,16 +61,17 @@ fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Strin
             Some(base) if entry.len == files.file_bytes => {
                 let number = base / files.file_bytes;
                 if numbers.last().is_some_and(|last| last + 1 != number) {
-                    lines.push(format!("{} lacks files; entries before the gap are gone", dir.display()));
+                    let line = format!("{} lacks files; entries before the gap are gone", dir.display());
+                    lines.push(Line::error(line));
                     numbers.clear();
                 }
                 numbers.push(number);
             }
-            _ => lines.push(format!(
+            _ => lines.push(Line::warn(format!(
                 "{} has {} bytes and is no file of this queue; it is left alone",
                 dir.join(&entry.name).display(),
                 entry.len
-            )),
+            ))),
         }
     }
     numbers
@@ -115,17 +115,17 @@ fn partition(mut low: u64, mut high: u64, is_low: impl Fn(u64) -> io::Result<boo
 }
 
 /// Clears what files hold behind the ends of queues: an older broker would take it for entries.
-pub(super) fn clear_behind(files: &Files, queues: &Queues) -> io::Result<Vec<String>> {
+pub(super) fn clear_behind(files: &Files, queues: &Queues) -> io::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for (topic, of_topic) in queues.topics() {
         for (slot, queue) in of_topic {
             let cleared = files.clear_behind(slot, topic, queue.id, queue.next())?;
             if cleared > 0 {
-                lines.push(format!(
+                lines.push(Line::info(format!(
                     "queue {} of {topic}: {} entries behind its end cleared",
                     queue.id,
                     cleared / ENTRY_BYTES
-                ));
+                )));
             }
         }
     }
