@@ -9,6 +9,7 @@
 //! | [`options`] | what the operator chose |
 //! | [`service`] | the order of things: dispatch, groups of frames, commit, answers, timers, stop |
 //! | [`call`], [`answer`] | one request, and how its answer is written |
+//! | [`judge`] | what is refused before its body is there |
 //! | [`produce`] | sending |
 //! | [`reply`] | replies on their way back to who asked |
 //! | [`pull`], [`hold`] | pulling, and pulls that wait for messages |
@@ -62,6 +63,7 @@ pub mod stats;
 pub mod topics;
 
 mod deliver;
+mod judge;
 mod once;
 mod open;
 mod parked;

@@ -5,24 +5,30 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
+    call::{Call, Fail, Out, Ticket, handlers},
+    groups::GroupConfig,
     parked::{Ids, Said, Waiting},
     props::{self, Known},
-    topics::{self, NO_SEND, SCHEDULE_TOPIC, TopicFilterType, Wish},
+    topics::{self, NO_SEND, SCHEDULE_TOPIC, TopicConfig, TopicFilterType, Wish},
 };
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, TopicName, batch, code,
+    header::{FieldError, Header},
     msgid::MessageId,
     names::{self, RETRY_PREFIX, TOPIC_BYTES_MAX},
     properties,
     record::{Draft, PROPERTIES_BYTES_MAX, SYS_MULTI_TAGS, SYS_TRANSACTION_MASK},
-    rpc::produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest, SendRequestV2},
+    rpc::{
+        Rpc,
+        produce::{
+            SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2, SendRequest,
+            SendRequestV2,
+        },
+    },
     scan::Send,
 };
 use kerolox_store::{AppendError, Appended, Dispatch, QueueSlot};
-
-handlers![SendMessage, SendMessageV2, SendBatchMessage];
 
 /// Version ordinal from which a client's own limit of retries counts.
 pub(crate) const VERSION_3_4_9: i32 = 121;
@@ -49,39 +55,60 @@ impl Origin {
     }
 }
 
-impl Handle<SendMessage> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: SendRequest,
-        out: &mut Out,
-    ) -> Result<Reply<SendReply>, Fail> {
-        self.send(&Origin::of(call), &Send::from(&request), call.body, out)?;
-        Ok(Reply::Later)
-    }
+/// Serves codes that carry a send, in whichever form, by a method of the broker.
+macro_rules! serve_sends {
+    ($($rpc:ty),* => $method:ident) => { $(
+        impl $crate::call::Handle<$rpc> for $crate::Broker {
+            fn handle(
+                &mut self,
+                call: &$crate::call::Call<'_>,
+                request: <$rpc as kerolox_protocol::rpc::Rpc>::Request,
+                out: &mut $crate::call::Out,
+            ) -> Result<$crate::call::Reply<kerolox_protocol::rpc::produce::SendReply>, $crate::call::Fail> {
+                let request = kerolox_protocol::rpc::produce::SendRequest::from(request);
+                self.$method(call, &kerolox_protocol::scan::Send::from(&request), out)?;
+                Ok($crate::call::Reply::Later)
+            }
+        }
+    )* };
 }
+pub(crate) use serve_sends;
 
-impl Handle<SendMessageV2> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: SendRequestV2,
-        out: &mut Out,
-    ) -> Result<Reply<SendReply>, Fail> {
-        self.send(&Origin::of(call), &Send::from(&SendRequest::from(request)), call.body, out)?;
-        Ok(Reply::Later)
+handlers![SendMessage, SendMessageV2, SendBatchMessage];
+serve_sends![SendMessage, SendMessageV2, SendBatchMessage => serve_send];
+
+/// A request code whose header says where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SendCode(i32);
+
+impl SendCode {
+    pub(crate) fn of(code: i32) -> Option<SendCode> {
+        let known = matches!(
+            code,
+            SendMessage::CODE
+                | SendMessageV2::CODE
+                | SendBatchMessage::CODE
+                | SendReplyMessage::CODE
+                | SendReplyMessageV2::CODE
+        );
+        known.then_some(SendCode(code))
     }
-}
 
-impl Handle<SendBatchMessage> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: SendRequestV2,
-        out: &mut Out,
-    ) -> Result<Reply<SendReply>, Fail> {
-        self.send(&Origin::of(call), &Send::from(&SendRequest::from(request)), call.body, out)?;
-        Ok(Reply::Later)
+    pub(crate) fn code(self) -> i32 {
+        self.0
+    }
+
+    /// Whether somebody waits for the message on another connection.
+    pub(crate) fn is_reply(self) -> bool {
+        matches!(self.0, SendReplyMessage::CODE | SendReplyMessageV2::CODE)
+    }
+
+    /// The header, whichever form the code has.
+    pub(crate) fn request(self, header: &Header) -> Result<SendRequest, FieldError> {
+        match self.0 {
+            SendMessage::CODE | SendReplyMessage::CODE => header.fields(),
+            _ => header.fields::<SendRequestV2>().map(SendRequest::from),
+        }
     }
 }
 
@@ -95,6 +122,10 @@ pub(crate) struct Target {
 }
 
 impl Broker {
+    fn serve_send(&mut self, call: &Call<'_>, send: &Send<'_>, out: &mut Out) -> Result<(), Fail> {
+        self.send(&Origin::of(call), send, call.body, out)
+    }
+
     /// Appends what was sent and parks the answer until the group is written.
     pub(crate) fn send(
         &mut self,
@@ -115,6 +146,12 @@ impl Broker {
     pub(crate) fn accept(&mut self, from: &Origin, send: &Send<'_>, out: &mut Out) -> Result<Target, Fail> {
         self.may_send(from, send)?;
         let target = self.target(from, send, out)?;
+        self.room_to_wait()?;
+        Ok(target)
+    }
+
+    /// Whether another answer may wait for the disk.
+    pub(crate) fn room_to_wait(&self) -> Result<(), Fail> {
         let limits = &self.options.limits;
         let unflushed = self.store.end().0.saturating_sub(self.store.flushed().0);
         if self.parked.len() >= limits.parked_answers
@@ -124,11 +161,11 @@ impl Broker {
                 "[OVERLOAD]system busy, start flow control for a while: too many sends wait for the disk",
             ));
         }
-        Ok(target)
+        Ok(())
     }
 
     /// Checks that need no topic, in the original's order.
-    fn may_send(&self, from: &Origin, send: &Send<'_>) -> Result<(), Fail> {
+    pub(crate) fn may_send(&self, from: &Origin, send: &Send<'_>) -> Result<(), Fail> {
         let opens = self.options.broker.start_accept_send_request_time_stamp.0;
         if from.now.wall.0 < opens {
             return Err(Fail::error(format!(
@@ -152,37 +189,46 @@ impl Broker {
 
     fn target(&mut self, from: &Origin, send: &Send<'_>, out: &mut Out) -> Result<Target, Fail> {
         if self.topics.get(send.topic).is_none() {
-            let template = self.template(send.default_topic);
-            let wish =
-                Wish { template, queues: send.default_topic_queue_nums, unit: send.unit_mode == Some(true) };
+            let wish = self.wish(send);
             self.topics.get_or_create(from.now.wall, send.topic, wish)?;
             // Before the message: who finds the message after a crash finds its topic, too.
             self.note_tables(from.now, out);
         }
         let gone = || Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{}] not exist", send.topic));
         let topic = self.topics.get(send.topic).ok_or_else(gone)?;
-        let (queues, write_queues) = (topic.queues(), topic.write_queue_nums);
+        let write_queues = topic.write_queue_nums;
         let multi_tags = topic.topic_filter_type == TopicFilterType::MultiTag;
+        let queue = queue_asked(topic, send.queue_id)?;
         let name = topic.topic_name.clone();
-        let queue = match QueueId::try_from(send.queue_id) {
-            Ok(queue) if queue.0 < queues => queue,
-            Ok(queue) => {
-                return Err(Fail::error(format!(
-                    "request queueId[{queue}] is illegal, topic[{name}] has {write_queues} write queues and {} \
-                     read queues",
-                    topic.read_queue_nums
-                )));
-            }
-            Err(_) if write_queues == 0 => {
-                return Err(Fail::error(format!("topic[{name}] has no write queue")));
-            }
-            Err(_) => QueueId(self.random.below(write_queues)),
-        };
+        let queue = queue.unwrap_or_else(|| QueueId(self.random.below(write_queues)));
         let target = Target { topic: name, queue, multi_tags, dead: false };
         match send.topic.strip_prefix(RETRY_PREFIX) {
             Some(group) => self.retried(from, send, group, target, out),
             None => Ok(target),
         }
+    }
+
+    /// The same checks as [`Broker::target`]'s, without making anything.
+    pub(crate) fn may_go(&self, send: &Send<'_>) -> Result<(), Fail> {
+        match self.topics.get(send.topic) {
+            Some(topic) => queue_asked(topic, send.queue_id)?,
+            None => queue_asked(&self.topics.make(send.topic, self.wish(send))?, send.queue_id)?,
+        };
+        send.topic.strip_prefix(RETRY_PREFIX).map_or(Ok(()), |group| self.retry_group(group).map(drop))
+    }
+
+    /// What the sender says about a topic that has to be made.
+    fn wish<'a>(&self, send: &Send<'a>) -> Wish<'a> {
+        let template = self.template(send.default_topic);
+        Wish { template, queues: send.default_topic_queue_nums, unit: send.unit_mode == Some(true) }
+    }
+
+    /// The group whose retry topic is sent to.
+    fn retry_group(&self, group: &str) -> Result<&GroupConfig, Fail> {
+        let unknown = || {
+            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group not exist, {group}"))
+        };
+        self.groups.get(group).ok_or_else(unknown)
     }
 
     /// With `autoCreateTopicEnable` off at run time, the default template is no template any more.
@@ -201,10 +247,7 @@ impl Broker {
         target: Target,
         out: &mut Out,
     ) -> Result<Target, Fail> {
-        let unknown = || {
-            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group not exist, {group}"))
-        };
-        let config = self.groups.get(group).ok_or_else(unknown)?;
+        let config = self.retry_group(group)?;
         let max = match send.max_reconsume_times {
             Some(max) if from.version >= VERSION_3_4_9 => max,
             _ => config.retry_max_times,
@@ -353,6 +396,11 @@ impl Broker {
         (delayed && level > 0).then(|| (level, QueueId(level - 1)))
     }
 
+    /// The key `maxMessageSize`.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        usize::try_from(self.options.store.max_message_size.0).unwrap_or(usize::MAX)
+    }
+
     fn send_batch(
         &mut self,
         from: &Origin,
@@ -360,7 +408,7 @@ impl Broker {
         target: &Target,
         batch: &[u8],
     ) -> Result<(), Fail> {
-        let max = usize::try_from(self.options.store.max_message_size.0).unwrap_or(usize::MAX);
+        let max = self.message_bytes_max();
         if batch.len() > max {
             return Err(refused(AppendError::TooLarge { bytes: batch.len(), max }));
         }
@@ -422,6 +470,21 @@ impl Broker {
         if !waiting.to.oneway {
             self.parked.push(waiting);
         }
+    }
+}
+
+/// The queue that a sender asks for, if the topic has it; `None` lets the broker choose.
+fn queue_asked(topic: &TopicConfig, queue_id: i32) -> Result<Option<QueueId>, Fail> {
+    let (name, write_queues) = (&topic.topic_name, topic.write_queue_nums);
+    match QueueId::try_from(queue_id) {
+        Ok(queue) if queue.0 < topic.queues() => Ok(Some(queue)),
+        Ok(queue) => Err(Fail::error(format!(
+            "request queueId[{queue}] is illegal, topic[{name}] has {write_queues} write queues and {} read \
+             queues",
+            topic.read_queue_nums
+        ))),
+        Err(_) if write_queues == 0 => Err(Fail::error(format!("topic[{name}] has no write queue"))),
+        Err(_) => Ok(None),
     }
 }
 

@@ -12,10 +12,10 @@ use crate::{
     Broker,
     admin::relay::{Promise, Stored},
     answer::Answer,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    call::{Call, Fail, Out, handlers},
     clients::serve::shown,
     parked::{Ids, Said, Waiting},
-    produce::{Origin, Target},
+    produce::{Origin, Target, serve_sends},
     props,
 };
 use kerolox_protocol::{
@@ -25,37 +25,14 @@ use kerolox_protocol::{
     properties,
     rpc::{
         Rpc,
-        produce::{SendReply, SendReplyMessage, SendReplyMessageV2, SendRequest, SendRequestV2},
+        produce::{SendReply, SendReplyMessage, SendReplyMessageV2},
         relay::{PushReplyMessageToClient, PushReplyRequest},
     },
     scan::Send,
 };
 
 handlers![SendReplyMessage, SendReplyMessageV2];
-
-impl Handle<SendReplyMessage> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: SendRequest,
-        out: &mut Out,
-    ) -> Result<Reply<SendReply>, Fail> {
-        self.carry(call, &Send::from(&request), out)?;
-        Ok(Reply::Later)
-    }
-}
-
-impl Handle<SendReplyMessageV2> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: SendRequestV2,
-        out: &mut Out,
-    ) -> Result<Reply<SendReply>, Fail> {
-        self.carry(call, &Send::from(&SendRequest::from(request)), out)?;
-        Ok(Reply::Later)
-    }
-}
+serve_sends![SendReplyMessage, SendReplyMessageV2 => carry];
 
 impl Broker {
     fn carry(&mut self, call: &Call<'_>, send: &Send<'_>, out: &mut Out) -> Result<(), Fail> {

@@ -34,14 +34,14 @@ use crate::{
     topics::{SCHEDULE_TOPIC, Topics},
     transaction,
 };
-use kerolox_net::{ConnId, LinkEvent, Now, Peer, Service};
+use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
     Millis, QueueId, TopicName, code,
-    frame::Frame,
+    frame::{Frame, Opening},
     header::{Ext, FLAG_RESPONSE, Header},
     msgid::MessageId,
     rpc::{
-        self, Need, Rpc,
+        self, Rpc,
         consume::{LitePullMessage, PullMessage},
         produce::{SendBatchMessage, SendMessage, SendMessageV2},
     },
@@ -91,13 +91,16 @@ pub struct Broker {
     pub(crate) schedule_slots: Vec<QueueSlot>,
     /// Smallest and largest of them.
     pub(crate) schedule_range: (QueueSlot, QueueSlot),
-    pub(crate) handlers: BTreeMap<i32, (Need, Handler)>,
+    pub(crate) handlers: Handlers,
     /// Where the fields of the header being read stand.
     pub(crate) fields: scan::Scratch,
     pub(crate) stage: Stage,
     /// Time of the last event, for timers that depend on the wall clock.
     pub(crate) now: Now,
 }
+
+/// Rows and handlers of what is served, by code.
+pub(crate) type Handlers = BTreeMap<i32, (&'static rpc::RpcInfo, Handler)>;
 
 /// From running to stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +142,7 @@ impl Broker {
 
     /// Rows of the RPCs that are served.
     pub fn served(&self) -> impl Iterator<Item = &'static rpc::RpcInfo> {
-        self.handlers.keys().filter_map(|code| rpc::info(*code))
+        self.handlers.values().map(|(row, _)| *row)
     }
 
     /// Handle of a queue.
@@ -178,34 +181,8 @@ impl Broker {
         }
     }
 
-    /// Whether `peer` may ask for what `need` says.
-    fn check(&self, need: Need, peer: &Peer) -> Result<(), Fail> {
-        match need {
-            Need::Nothing | Need::Publish | Need::Subscribe | Need::Inspect => Ok(()),
-            Need::Admin | Need::Cluster if self.options.broker.admin_networks.contains(peer.addr.ip()) => {
-                Ok(())
-            }
-            Need::Admin | Need::Cluster => Err(Fail::new(
-                code::NO_PERMISSION,
-                format!(
-                    "admin requests are answered to the networks of the key adminNetworks only; {} is in none",
-                    peer.addr.ip()
-                ),
-            )),
-        }
-    }
-
     fn serve(&mut self, call: &Call<'_>, out: &mut Out) -> Result<Option<Answer>, Fail> {
-        let asked = call.header.code;
-        let unknown = || {
-            let remark = format!(" request type {asked} not supported");
-            Fail::new(code::REQUEST_CODE_NOT_SUPPORTED, remark)
-        };
-        let (need, handler) = *self.handlers.get(&asked).ok_or_else(unknown)?;
-        self.check(need, &call.peer)?;
-        if self.stage != Stage::Running {
-            return Err(Fail::new(code::SERVICE_NOT_AVAILABLE, "the broker is stopping"));
-        }
+        let handler = self.admit(call.header.code, &call.peer, call.body.len())?;
         (handler.run)(self, call, out)
     }
 
@@ -424,6 +401,13 @@ fn say(options: &Options, waiting: &Waiting, end: End<'_>, out: &mut Out) {
 impl Service for Broker {
     type Job = BrokerJob;
 
+    fn judge(&mut self, now: Now, peer: &Peer, opening: &Opening<'_>) -> Judgement {
+        let mut fields = std::mem::take(&mut self.fields);
+        let judgement = self.judge_opening(now, peer, opening, &mut fields);
+        self.fields = fields;
+        judgement
+    }
+
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
         self.now = now;
         self.on_request(now, peer, frame, Cold::default(), out);
@@ -559,7 +543,7 @@ fn is_hot(code: i32) -> bool {
 }
 
 /// All handlers by code. A handler without a row in the table of RPCs cannot be written: its type is the row.
-pub(crate) fn handlers() -> BTreeMap<i32, (Need, Handler)> {
+pub(crate) fn handlers() -> Handlers {
     let own = [
         produce::HANDLERS,
         reply::HANDLERS,
@@ -569,5 +553,5 @@ pub(crate) fn handlers() -> BTreeMap<i32, (Need, Handler)> {
         transaction::HANDLERS,
     ];
     let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
-    all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?.need, *handler)))).collect()
+    all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?, *handler)))).collect()
 }

@@ -275,7 +275,8 @@ impl Topics {
         self.all.get(name).ok_or_else(|| Fail::error("the topic vanished"))
     }
 
-    fn make(&self, name: &str, wish: Wish<'_>) -> Result<TopicConfig, Fail> {
+    /// The topic as [`Topics::get_or_create`] would make it.
+    pub fn make(&self, name: &str, wish: Wish<'_>) -> Result<TopicConfig, Fail> {
         let topic = TopicName::new(name).map_err(|why| Fail::error(why.to_string()))?;
         self.room()?;
         let retry = name.starts_with(kerolox_protocol::names::RETRY_PREFIX);

@@ -18,10 +18,10 @@ use crate::{
 };
 use answers::{Answer, Body, Fail};
 use kerolox_config::Loaded;
-use kerolox_net::{ConnId, Now, Outbox, Peer, Service, service::LinkEvent};
+use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Outbox, Peer, Service};
 use kerolox_protocol::{
     Millis, code,
-    frame::{Codec, Frame},
+    frame::{Codec, Frame, Opening},
     header::{Ext, Header},
     rpc::{self, Need, RpcInfo, Server},
 };
@@ -31,6 +31,8 @@ use tracing::{info, warn};
 
 /// The first look for silent brokers comes this long after the start.
 const FIRST_SCAN: Millis = Millis(5_000);
+/// Why a connection is closed whose frames cannot be understood.
+const UNREADABLE: &str = "the header of a frame cannot be read";
 /// Pause between two looks.
 const SCAN_PAUSE: Millis = Millis(10_000);
 
@@ -131,13 +133,20 @@ impl Namesrv {
         ))
     }
 
+    /// What of a request is judged without its body: the code, the sender, the body's length. Access keys, when
+    /// there are some, belong here, too.
+    fn admit(&mut self, peer: &Peer, row: &RpcInfo, body_bytes: usize) -> Result<(), Fail> {
+        self.may(peer, row)?;
+        row.check_body(body_bytes).map_err(|why| Fail::new(code::MESSAGE_ILLEGAL, why))
+    }
+
     fn on_request(&mut self, now: Now, peer: &Peer, request: &Request<'_>, out: &mut Outbox<Save>) {
-        let code = request.header.code;
-        let Some(row) = rpc::info(code).filter(|row| row.server == Server::Namesrv) else {
-            return request.refuse(&not_supported(code), false, out);
+        let Some(row) = row(request.header.code) else {
+            return request.refuse(&not_supported(request.header.code), false, out);
         };
         let has_ext = !row.reply.is_empty();
-        match self.may(peer, row).and_then(|()| self.answer(now, peer, request)) {
+        let admitted = self.admit(peer, row, request.body.len());
+        match admitted.and_then(|()| self.answer(now, peer, request)) {
             Ok(Answer { body: Body::WhenSaved(what), .. }) => {
                 let waiter = Waiter { conn: peer.conn, reply: request.reply() };
                 self.saver(what).wait(waiter);
@@ -168,6 +177,11 @@ impl Namesrv {
     }
 }
 
+/// The row of a code, if a name server may serve it.
+fn row(code: i32) -> Option<&'static RpcInfo> {
+    rpc::info(code).filter(|row| row.server == Server::Namesrv)
+}
+
 fn not_supported(code: i32) -> Fail {
     Fail::new(code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
@@ -189,10 +203,7 @@ impl Request<'_> {
     }
 
     fn refuse(&self, fail: &Fail, has_ext: bool, out: &mut Outbox<Save>) {
-        let mut header = Header::answer(fail.code, self.header.opaque);
-        header.remark = Some(fail.remark.clone());
-        header.ext = has_ext.then(Ext::default);
-        self.send(&header, &[], out);
+        out.send(self.conn, |buffer| refuse(self.codec, &self.header, fail, has_ext, buffer));
     }
 
     fn answer(&self, answer: Answer, has_ext: bool, out: &mut Outbox<Save>) {
@@ -213,12 +224,42 @@ impl Request<'_> {
     }
 }
 
+/// Writes a refusal, unless nobody wants an answer.
+fn refuse(codec: Codec, asked: &Header, fail: &Fail, has_ext: bool, into: &mut Vec<u8>) {
+    if asked.is_oneway() {
+        return;
+    }
+    let mut header = Header::answer(fail.code, asked.opaque);
+    header.remark = Some(fail.remark.clone());
+    header.ext = has_ext.then(Ext::default);
+    header.write_frame(codec, &[], into);
+}
+
 impl Service for Namesrv {
     type Job = Save;
 
+    fn judge(&mut self, _: Now, peer: &Peer, opening: &Opening<'_>) -> Judgement {
+        let Ok(header) = Header::decode(opening.codec, opening.header) else {
+            return Judgement::Close(UNREADABLE);
+        };
+        if header.is_response() {
+            return Judgement::Refuse(Vec::new());
+        }
+        let row = row(header.code);
+        let judged = match row {
+            Some(row) => self.admit(peer, row, opening.body_bytes),
+            None => Err(not_supported(header.code)),
+        };
+        let Err(fail) = judged else { return Judgement::Take };
+        let has_ext = row.is_some_and(|row| !row.reply.is_empty());
+        let mut answer = Vec::new();
+        refuse(opening.codec, &header, &fail, has_ext, &mut answer);
+        Judgement::Refuse(answer)
+    }
+
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Outbox<Save>) {
         let Ok(header) = Header::decode(frame.codec, frame.header) else {
-            return out.close(peer.conn, "the header of a frame cannot be read");
+            return out.close(peer.conn, UNREADABLE);
         };
         // A name server asks nobody anything, so nobody has anything to answer.
         if header.is_response() {

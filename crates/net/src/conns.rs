@@ -4,7 +4,7 @@
 
 use crate::{
     ConnId, Peer,
-    buffers::{Inbound, Outbound},
+    buffers::{Inbound, KEPT_BYTES_MAX, Outbound},
     limits::Vitals,
     transport::Transport,
 };
@@ -39,8 +39,8 @@ pub(crate) struct Conn {
     pub(crate) counted_unsent: usize,
 }
 
-// An idle connection costs this and at most two small buffers.
-const _: () = assert!(size_of::<Conn>() <= 512);
+// An idle connection costs this and at most two small buffers; the rest of 8 KiB is the service's.
+const _: () = assert!(size_of::<Conn>() <= 512 && size_of::<Conn>() + 2 * KEPT_BYTES_MAX <= 5 * 1024);
 
 /// The table.
 #[derive(Debug, Default)]

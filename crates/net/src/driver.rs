@@ -19,11 +19,11 @@ mod accept;
 mod deliver;
 
 use crate::{
-    ConnId, LinkEvent, Listeners, Now, Options, Outbox, Service,
+    ConnId, Inlet, LinkEvent, Listeners, Now, Options, Outbox, Service,
     buffers::Spares,
     clock::Clock,
     conns::{Conn, Conns},
-    limits::{Admission, Limits, LogLimit, Verdict},
+    limits::{Admission, Came, Limits, LogLimit, Verdict},
     links::{Down, LINK_TOKEN, Links},
     load::Load,
     mailbox::Mailbox,
@@ -41,7 +41,7 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
-use std::{io, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 use tracing::{debug, info, warn};
 
 /// Events taken at once.
@@ -281,14 +281,13 @@ impl<S: Service, C: Clock> Driver<S, C> {
                 return n;
             }
         }
-        let (peer, service, outbox) = (&conn.peer, &mut self.service, &mut self.outbox);
-        let fed = conn.inbound.feed(chunk, self.limits.frame_bytes_max, |frame| {
-            service.on_frame(now, peer, frame, outbox);
-        });
+        let (service, out) = (&mut self.service, &mut self.outbox);
+        let mut inlet = Inlet { service, now, peer: &conn.peer, out };
+        let fed = conn.inbound.feed(chunk, &self.limits, &mut inlet);
         self.touched = true;
         match fed {
             Ok(frames) => {
-                conn.vitals.read(now.mono, frames > 0, conn.inbound.partial_bytes());
+                conn.vitals.read(now.mono, Came::of(&conn.inbound, frames));
                 self.settle_partial(now, id);
             }
             Err(error) => {
@@ -308,26 +307,43 @@ impl<S: Service, C: Clock> Driver<S, C> {
     fn settle_partial(&mut self, now: Now, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let held = conn.inbound.partial_bytes();
-        self.totals.partial = self.totals.partial + held - conn.counted_partial.min(self.totals.partial);
-        conn.counted_partial = held;
-        if conn.inbound.partial_bytes() > 0
+        let before = std::mem::replace(&mut conn.counted_partial, held);
+        self.totals.partial = self.totals.partial + held - before.min(self.totals.partial);
+        if conn.inbound.arrived_bytes() > 0
             && let Verdict::KeepUntil(until) = conn.vitals.judge(now.mono, &self.limits)
         {
             self.sweep_at = self.sweep_at.min(until);
         }
-        while self.totals.partial > self.limits.partial_bytes_max {
-            let largest = self.conns.iter().max_by_key(|conn| conn.counted_partial);
-            let Some((largest, addr, bytes)) =
-                largest.map(|conn| (conn.peer.conn, conn.peer.addr, conn.counted_partial))
-            else {
-                return;
-            };
-            if let Some(held) = self.log_limit.pass(now.mono) {
-                let limit = self.limits.partial_bytes_max;
-                warn!(server = self.name, %addr, bytes, limit, held, "unfinished frames hold too much memory, closed the largest");
+        let (before, held) = (self.limits.large(before), self.limits.large(held));
+        if before != held {
+            let address = conn.peer.addr.ip();
+            if self.admission.hold(address, before, held) > self.limits.partial_bytes_per_address_max {
+                let limit = self.limits.partial_bytes_per_address_max;
+                self.cut_partial(now, Some(address), limit);
             }
-            self.drop_conn(largest, "unfinished frames hold too much memory");
         }
+        while self.totals.partial > self.limits.partial_bytes_max {
+            let address = self.admission.holds_most();
+            if !self.cut_partial(now, address, self.limits.partial_bytes_max) {
+                return;
+            }
+        }
+    }
+
+    /// Cuts the connection that holds most of an unfinished frame, of those from the address if one is given.
+    fn cut_partial(&mut self, now: Now, address: Option<IpAddr>, limit: usize) -> bool {
+        let from = |conn: &&Conn| address.is_none_or(|address| conn.peer.addr.ip() == address);
+        let largest = self.conns.iter().filter(from).max_by_key(|conn| conn.counted_partial);
+        let Some((id, addr, bytes)) =
+            largest.map(|conn| (conn.peer.conn, conn.peer.addr, conn.counted_partial))
+        else {
+            return false;
+        };
+        if let Some(held) = self.log_limit.pass(now.mono) {
+            warn!(server = self.name, %addr, bytes, limit, held, "unfinished frames hold too much memory, closed the largest");
+        }
+        self.drop_conn(id, "unfinished frames hold too much memory");
+        true
     }
 
     fn on_mail(&mut self, now: Now) {
@@ -397,7 +413,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         for (id, addr, verdict) in over {
             let why = match verdict {
                 Verdict::Slow => "a frame was started and did not come",
-                Verdict::Mute => "nothing was ever sent on it",
+                Verdict::Mute => "no request was ever sent on it",
                 Verdict::Idle | Verdict::KeepUntil(_) => "idle",
             };
             if verdict == Verdict::Slow
@@ -440,7 +456,9 @@ impl<S: Service, C: Clock> Driver<S, C> {
     /// Takes a connection out of all tables; the service learns it with the next group.
     fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.conns.remove(id)?;
-        self.admission.release(conn.peer.addr.ip());
+        let address = conn.peer.addr.ip();
+        self.admission.hold(address, self.limits.large(conn.counted_partial), 0);
+        self.admission.release(address);
         self.totals.partial = self.totals.partial.saturating_sub(conn.counted_partial);
         self.totals.unsent = self.totals.unsent.saturating_sub(conn.counted_unsent);
         self.lost.push(Lost::Conn(id));

@@ -32,4 +32,6 @@ pub use clock::{Clock, System};
 pub use limits::Limits;
 pub use listen::{BindError, Listeners, SocketOptions, raise_open_files};
 pub use server::{Handle, Options, Running, Server};
-pub use service::{ConnId, Fill, Job, Lane, LinkEvent, NoJob, Now, Outbox, Part, Peer, Service};
+pub use service::{
+    ConnId, Fill, Inlet, Job, Judgement, Lane, LinkEvent, NoJob, Now, Outbox, Part, Peer, Service,
+};

@@ -3,6 +3,7 @@
 //! Knows times and byte counts. Knows no connection table and closes nothing itself; the driver asks and acts.
 //! Reference: section 1.10 of the wire reference for the idle limit; the others are ours.
 
+use crate::buffers::Inbound;
 use kerolox_protocol::{Millis, frame::FRAME_BYTES_MAX};
 use std::{collections::HashMap, fmt, net::IpAddr};
 
@@ -14,12 +15,18 @@ const MIB: usize = 1024 * KIB;
 pub struct Limits {
     /// Largest frame that is accepted, in bytes including its length field.
     pub frame_bytes_max: usize,
+    /// Frames beyond so many bytes are judged by their header if more of them is to come. Smaller ones cost less
+    /// than being looked at twice.
+    pub judged_bytes_min: usize,
     /// Open connections in all.
     pub connections_max: usize,
     /// Open connections from one address. Many clients may share one behind an address translation.
     pub connections_per_address_max: usize,
     /// Bytes of unfinished frames held for all connections together.
     pub partial_bytes_max: usize,
+    /// Bytes of large unfinished frames held for all connections from one address; beyond it, and beyond the
+    /// limit for all, the largest of the address that holds most is cut, so that others do not pay for it.
+    pub partial_bytes_per_address_max: usize,
     /// Bytes waiting to be sent to one connection; a peer that lets more pile up is cut.
     pub unsent_bytes_max: usize,
     /// Bytes waiting to be sent to all connections together; beyond it the one with the most is cut.
@@ -30,9 +37,10 @@ pub struct Limits {
     pub link_bytes_max: usize,
     /// A connection without any read or write for so long is closed.
     pub idle: Millis,
-    /// An accepted connection on which nothing came for so long is closed. Clients connect when they have
-    /// something to say; a large first frame over a slow line is judged by its rate instead.
-    pub first_byte: Millis,
+    /// An accepted connection whose first request is not here after so long is closed. Clients connect when they
+    /// have something to say; of a large first request over a slow line the header is enough, since its body is
+    /// held to its rate.
+    pub first_request: Millis,
     /// A started frame is not judged before this age.
     pub slow_grace: Millis,
     /// Average rate that a started frame must keep from then on, in bytes per second.
@@ -47,15 +55,17 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             frame_bytes_max: FRAME_BYTES_MAX,
+            judged_bytes_min: 32 * KIB,
             connections_max: 50_000,
             connections_per_address_max: 10_000,
             partial_bytes_max: 1024 * MIB,
+            partial_bytes_per_address_max: 256 * MIB,
             unsent_bytes_max: 64 * MIB,
             unsent_bytes_total_max: 1024 * MIB,
             cold_reads_max: 4096,
             link_bytes_max: 16 * MIB,
             idle: Millis(120_000),
-            first_byte: Millis(10_000),
+            first_request: Millis(10_000),
             slow_grace: Millis(5_000),
             slow_bytes_per_second: 1024,
             connect_timeout: Millis(3_000),
@@ -64,10 +74,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What an unfinished frame counts for its address: a small one nothing, since nearly every read of a busy
+    /// connection leaves one behind.
+    pub fn large(&self, held: usize) -> usize {
+        if held > self.judged_bytes_min { held } else { 0 }
+    }
+}
+
 /// The life signs of one connection, and what follows from them.
 ///
 /// ```text
-///   accepted ─────────────► mute ───► must have sent a byte in time
+///   accepted ─────────────► mute ───► must have sent a request in time, or the header of a large one
 ///   bytes, no frame open ──► quiet ──► idle limit after the last read or write
 ///   first byte of a frame ─► started ─► after the grace, must have had its bytes per second
 ///   last byte of a frame ──► quiet
@@ -75,10 +93,28 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Vitals {
     active: Millis,
-    /// When the connection was accepted, until its first byte came.
+    /// When the connection was accepted, until its first request came.
     mute: Option<Millis>,
     /// When the unfinished frame began, and how much of it is here.
     started: Option<(Millis, usize)>,
+}
+
+/// What a read came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Came {
+    /// It brought the end of a frame.
+    pub ended: bool,
+    /// It brought the header of a large frame that is wanted.
+    pub header: bool,
+    /// So many bytes of the frame that is unfinished now have come, wanted or not.
+    pub unfinished: usize,
+}
+
+impl Came {
+    /// What a read came to that ended so many frames.
+    pub fn of(inbound: &Inbound, frames: usize) -> Came {
+        Came { ended: frames > 0, header: inbound.is_wanted(), unfinished: inbound.arrived_bytes() }
+    }
 }
 
 /// What is to be done with a connection.
@@ -88,7 +124,7 @@ pub enum Verdict {
     KeepUntil(Millis),
     /// Neither side had anything to say for too long.
     Idle,
-    /// It was made, and nothing was ever sent on it.
+    /// It was made, and no request was ever sent on it.
     Mute,
     /// A frame was started and does not come.
     Slow,
@@ -105,15 +141,16 @@ impl Vitals {
         Vitals { active: now, mute: Some(now), started: None }
     }
 
-    /// Bytes came. `completed` tells whether they ended a frame, `partial` how many bytes of an unfinished
-    /// frame are held now.
-    pub fn read(&mut self, now: Millis, completed: bool, partial: usize) {
+    /// Bytes came, and this is what they came to.
+    pub fn read(&mut self, now: Millis, came: Came) {
         self.active = now;
-        self.mute = None;
+        if came.ended || came.header {
+            self.mute = None;
+        }
         self.started = match self.started {
-            _ if partial == 0 => None,
-            Some((since, _)) if !completed => Some((since, partial)),
-            _ => Some((now, partial)),
+            _ if came.unfinished == 0 => None,
+            Some((since, _)) if !came.ended => Some((since, came.unfinished)),
+            _ => Some((now, came.unfinished)),
         };
     }
 
@@ -126,7 +163,7 @@ impl Vitals {
     pub fn judge(&self, now: Millis, limits: &Limits) -> Verdict {
         let idle_at = self.active.0.saturating_add(limits.idle.0);
         let slow_at = self.started.map_or(i64::MAX, |(since, bytes)| slow_at(since, bytes, limits));
-        let mute_at = self.mute.map_or(i64::MAX, |since| since.0.saturating_add(limits.first_byte.0));
+        let mute_at = self.mute.map_or(i64::MAX, |since| since.0.saturating_add(limits.first_request.0));
         if now.0 >= slow_at {
             Verdict::Slow
         } else if now.0 >= mute_at {
@@ -147,11 +184,19 @@ fn slow_at(since: Millis, bytes: usize, limits: &Limits) -> i64 {
     since.0.saturating_add(earned.max(limits.slow_grace.0))
 }
 
-/// Who may still connect: open connections in all and by address.
+/// Who may still connect, and what is held for whom: open connections in all and by address, and the bytes of
+/// large unfinished frames by address.
 #[derive(Debug, Default)]
 pub struct Admission {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, Share>,
+}
+
+/// What one address has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    connections: usize,
+    held: usize,
 }
 
 /// Why a connection is closed at once.
@@ -179,11 +224,11 @@ impl Admission {
         if self.total >= limits.connections_max {
             return Err(Refusal::Total(self.total));
         }
-        let count = self.by_address.get(&address).copied().unwrap_or(0);
-        if count >= limits.connections_per_address_max {
-            return Err(Refusal::Address(count));
+        let share = self.by_address.entry(address).or_default();
+        if share.connections >= limits.connections_per_address_max {
+            return Err(Refusal::Address(share.connections));
         }
-        self.by_address.insert(address, count + 1);
+        share.connections += 1;
         self.total += 1;
         Ok(())
     }
@@ -191,12 +236,26 @@ impl Admission {
     /// A counted connection is gone.
     pub fn release(&mut self, address: IpAddr) {
         self.total = self.total.saturating_sub(1);
-        if let Some(count) = self.by_address.get_mut(&address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(share) = self.by_address.get_mut(&address) {
+            share.connections = share.connections.saturating_sub(1);
+            if share.connections == 0 {
                 self.by_address.remove(&address);
             }
         }
+    }
+
+    /// A connection of the address holds `now` bytes of an unfinished frame instead of `before`; what the
+    /// address holds in all.
+    pub fn hold(&mut self, address: IpAddr, before: usize, now: usize) -> usize {
+        let Some(share) = self.by_address.get_mut(&address) else { return 0 };
+        share.held = share.held.saturating_sub(before).saturating_add(now);
+        share.held
+    }
+
+    /// The address for which most is held, if anything is.
+    pub fn holds_most(&self) -> Option<IpAddr> {
+        let held = self.by_address.iter().filter(|(_, share)| share.held > 0);
+        held.max_by_key(|(address, share)| (share.held, **address)).map(|(address, _)| *address)
     }
 
     /// Open connections.
@@ -245,6 +304,10 @@ mod tests {
         Limits { connections_max: 3, connections_per_address_max: 2, ..Limits::default() }
     }
 
+    fn came(ended: bool, unfinished: usize) -> Came {
+        Came { ended, header: false, unfinished }
+    }
+
     #[test]
     fn a_silent_connection_is_closed_at_the_idle_limit_and_not_before() {
         let limits = limits();
@@ -253,22 +316,28 @@ mod tests {
         assert_eq!(vitals.judge(Millis(120_000), &limits), Verdict::Idle);
         vitals.wrote(Millis(100_000));
         assert_eq!(vitals.judge(Millis(120_000), &limits), Verdict::KeepUntil(Millis(220_000)));
-        vitals.read(Millis(110_000), true, 0);
+        vitals.read(Millis(110_000), came(true, 0));
         assert_eq!(vitals.judge(Millis(230_000), &limits), Verdict::Idle);
     }
 
     #[test]
     fn a_connection_to_us_must_speak_in_time_and_one_of_ours_need_not() {
-        let (limits, first) = (Limits::default(), Limits::default().first_byte);
+        let (limits, first) = (Limits::default(), Limits::default().first_request);
         let accepted = Vitals::accepted(Millis(1_000));
         let due = Millis(1_000) + first;
         assert_eq!(accepted.judge(due - Millis(1), &limits), Verdict::KeepUntil(due));
         assert_eq!(accepted.judge(due, &limits), Verdict::Mute);
-        let mut speaking = Vitals::accepted(Millis(1_000));
-        speaking.read(Millis(2_000), false, 3 << 20);
+        let after = |came| {
+            let mut vitals = Vitals::accepted(Millis(1_000));
+            vitals.read(Millis(9_000), came);
+            vitals.judge(due, &limits)
+        };
+        let keeps = |verdict| matches!(verdict, Verdict::KeepUntil(_));
+        assert_eq!(after(came(false, 100)), Verdict::Mute, "bytes that are no request do not count");
+        assert!(keeps(after(came(true, 0))), "a request came");
         assert!(
-            matches!(speaking.judge(due, &limits), Verdict::KeepUntil(_)),
-            "a large first frame is on its way"
+            keeps(after(Came { header: true, ..came(false, 30_000) })),
+            "a large first one is on its way"
         );
         assert!(matches!(Vitals::new(Millis(1_000)).judge(due, &limits), Verdict::KeepUntil(_)));
     }
@@ -277,13 +346,13 @@ mod tests {
     fn a_started_frame_must_keep_its_rate_after_the_grace() {
         let limits = limits();
         let mut vitals = Vitals::new(Millis(0));
-        vitals.read(Millis(1_000), false, 1);
+        vitals.read(Millis(1_000), came(false, 1));
         assert_eq!(vitals.judge(Millis(5_999), &limits), Verdict::KeepUntil(Millis(6_000)));
         assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::Slow);
         // A byte now and then does not help; a kilobyte per second does.
-        vitals.read(Millis(5_900), false, 100);
+        vitals.read(Millis(5_900), came(false, 100));
         assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::Slow);
-        vitals.read(Millis(5_900), false, 10 * 1024);
+        vitals.read(Millis(5_900), came(false, 10 * 1024));
         assert_eq!(vitals.judge(Millis(6_000), &limits), Verdict::KeepUntil(Millis(11_000)));
         assert_eq!(vitals.judge(Millis(11_000), &limits), Verdict::Slow);
     }
@@ -292,11 +361,11 @@ mod tests {
     fn a_finished_frame_clears_the_clock_and_the_next_one_starts_anew() {
         let limits = limits();
         let mut vitals = Vitals::new(Millis(0));
-        vitals.read(Millis(0), false, 10);
-        vitals.read(Millis(4_000), true, 10);
+        vitals.read(Millis(0), came(false, 10));
+        vitals.read(Millis(4_000), came(true, 10));
         assert_eq!(vitals.judge(Millis(8_999), &limits), Verdict::KeepUntil(Millis(9_000)));
         assert_eq!(vitals.judge(Millis(9_000), &limits), Verdict::Slow);
-        vitals.read(Millis(8_000), true, 0);
+        vitals.read(Millis(8_000), came(true, 0));
         assert_eq!(vitals.judge(Millis(9_000), &limits), Verdict::KeepUntil(Millis(128_000)));
     }
 
@@ -315,6 +384,26 @@ mod tests {
         [a, b, b].into_iter().for_each(|address| admission.release(address));
         assert_eq!(admission.total(), 0);
         assert!(admission.by_address.is_empty(), "an address that left costs nothing");
+    }
+
+    #[test]
+    fn what_is_held_is_counted_by_address() {
+        let limits = Limits::default();
+        let [a, b] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let mut admission = Admission::default();
+        assert_eq!(admission.holds_most(), None);
+        [a, a, b].into_iter().for_each(|address| admission.admit(address, &limits).unwrap());
+        assert_eq!(
+            (admission.hold(a, 0, 100), admission.hold(a, 0, 50), admission.hold(b, 0, 120)),
+            (100, 150, 120)
+        );
+        assert_eq!(admission.holds_most(), Some(a));
+        assert_eq!((admission.hold(a, 100, 0), admission.holds_most()), (50, Some(b)));
+        admission.hold(b, 120, 0);
+        admission.hold(a, 50, 0);
+        assert_eq!(admission.holds_most(), None);
+        // What was never counted, or whose connection is gone, does no harm.
+        assert_eq!((admission.hold(b, 5, 0), admission.hold(IpAddr::from([9, 9, 9, 9]), 0, 7)), (0, 0));
     }
 
     #[test]

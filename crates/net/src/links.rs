@@ -12,7 +12,7 @@
 use crate::{
     Service,
     buffers::{Inbound, Outbound},
-    limits::{Limits, Verdict, Vitals},
+    limits::{Came, Limits, Verdict, Vitals},
     listen::stream_socket,
     transport::{Read, Transport},
     workers::Workers,
@@ -195,10 +195,10 @@ impl Links {
                     Ok(Read::Bytes(n)) => {
                         let chunk = scratch.get(..n).unwrap_or_default();
                         let addr = &link.addr;
-                        match link.inbound.feed(chunk, limits.frame_bytes_max, |frame| on_frame(addr, frame))
-                        {
+                        let mut take = |frame: Frame<'_>| on_frame(addr, frame);
+                        match link.inbound.feed(chunk, limits, &mut take) {
                             Ok(frames) => {
-                                link.vitals.read(now, frames > 0, link.inbound.partial_bytes());
+                                link.vitals.read(now, Came::of(&link.inbound, frames));
                                 return self.flush(id, now, epoll);
                             }
                             Err(error) => format!("it sent what is no frame: {error}"),

@@ -14,8 +14,15 @@
 //! All frames that one wake-up found are handled as a group; what they append goes to the log in one write at
 //! [`Service::on_batch_end`], and only then are they answered. So the cost of a wake-up and of a system call
 //! is shared by everything that arrived meanwhile.
+//!
+//! A large frame is put before [`Service::judge`] when its header is here, so that nobody holds a body that will
+//! be refused anyway. [`Inlet`] is how a driver hands bytes over.
 
-use kerolox_protocol::{Millis, frame::Frame};
+use crate::buffers::Intake;
+use kerolox_protocol::{
+    Millis,
+    frame::{Frame, Opening},
+};
 use std::{fmt, io, net::SocketAddr};
 
 /// The time, as given to a service: the wall clock for what users see, the monotonic for timers.
@@ -58,10 +65,25 @@ pub enum LinkEvent<'a> {
     Down(&'a str),
 }
 
+/// What becomes of a large frame of which the header is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Its body is waited for; then it comes as a frame, and may still be refused.
+    Take,
+    /// This whole frame is the answer (no bytes: none is wanted). The body is thrown away as it comes.
+    Refuse(Vec<u8>),
+    /// The connection is closed, for that reason.
+    Close(&'static str),
+}
+
 /// A server's rules, driven by events.
 pub trait Service: Send + 'static {
     /// Work for threads that may block.
     type Job: Job;
+
+    /// Judges a large frame by its header, before its body is held in memory: whatever would be refused without
+    /// a look at the body is refused here, with the same words. Changes nothing that anybody could see.
+    fn judge(&mut self, now: Now, peer: &Peer, opening: &Opening<'_>) -> Judgement;
 
     /// Handles one frame of `peer`. Frames of one connection come in order; a group may mix connections.
     /// Appended data need not be written before [`Service::on_batch_end`].
@@ -239,6 +261,36 @@ impl<J> Outbox<J> {
             self.buffer = buffer;
             self.parts = parts;
         }
+    }
+}
+
+/// Where the bytes of one accepted connection go: every driver feeds its [`Inbound`](crate::buffers::Inbound)
+/// through this, so that all judge alike.
+#[derive(Debug)]
+pub struct Inlet<'a, S: Service> {
+    /// Who handles the frames.
+    pub service: &'a mut S,
+    /// When the bytes were read.
+    pub now: Now,
+    /// Who sent them.
+    pub peer: &'a Peer,
+    /// Where answers go.
+    pub out: &'a mut Outbox<S::Job>,
+}
+
+impl<S: Service> Intake for Inlet<'_, S> {
+    fn frame(&mut self, frame: Frame<'_>) {
+        self.service.on_frame(self.now, self.peer, frame, self.out);
+    }
+
+    fn wants(&mut self, opening: &Opening<'_>) -> bool {
+        let conn = self.peer.conn;
+        match self.service.judge(self.now, self.peer, opening) {
+            Judgement::Take => return true,
+            Judgement::Refuse(answer) => self.out.send(conn, |buffer| buffer.extend_from_slice(&answer)),
+            Judgement::Close(why) => self.out.close(conn, why),
+        }
+        false
     }
 }
 

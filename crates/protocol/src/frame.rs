@@ -72,18 +72,46 @@ pub enum Split<'a> {
     Partial(usize),
 }
 
-/// Looks at the start of `buf` for one frame of at most `bytes_max` bytes.
-pub fn split(buf: &[u8], bytes_max: usize) -> Result<Split<'_>, FrameError> {
-    let Some((total, rest)) = buf.split_first_chunk::<4>() else { return Ok(Split::Partial(PREFIX_BYTES)) };
+/// What is known of a frame before its body is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening<'a> {
+    /// How the header is written; an answer uses the same.
+    pub codec: Codec,
+    /// The header's bytes.
+    pub header: &'a [u8],
+    /// Bytes of body that the sender announces.
+    pub body_bytes: usize,
+}
+
+/// Result of looking for the header of a frame that is not whole yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head<'a> {
+    /// The header is here.
+    Here(Opening<'a>),
+    /// More bytes are needed for it: the buffer must hold at least so many in all.
+    Partial(usize),
+}
+
+/// The first eight bytes, judged.
+struct Prefix {
+    codec: Codec,
+    /// Where the header ends.
+    header_end: usize,
+    /// Where the frame ends.
+    end: usize,
+}
+
+/// Reads the prefix; `None` while it is not there.
+#[inline]
+fn prefix(buf: &[u8], bytes_max: usize) -> Result<Option<Prefix>, FrameError> {
+    let Some((total, rest)) = buf.split_first_chunk::<4>() else { return Ok(None) };
     let claimed = u32::from_be_bytes(*total);
     let total = usize::try_from(claimed).unwrap_or(usize::MAX);
     if total < 4 || total > bytes_max.saturating_sub(4) {
         return Err(FrameError::Length(claimed));
     }
     // The mark is judged as soon as it is there, so that a hostile frame is refused before its body comes.
-    let Some((&[codec, h2, h1, h0], _)) = rest.split_first_chunk::<4>() else {
-        return Ok(Split::Partial(PREFIX_BYTES));
-    };
+    let Some((&[codec, h2, h1, h0], _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
     let codec = match codec {
         0 => Codec::Json,
         1 => Codec::Binary,
@@ -94,10 +122,32 @@ pub fn split(buf: &[u8], bytes_max: usize) -> Result<Split<'_>, FrameError> {
     if header_bytes > total - 4 || header_bytes > HEADER_BYTES_MAX {
         return Err(FrameError::HeaderLength(header_claimed));
     }
-    let end = total + 4;
-    let Some(whole) = buf.get(PREFIX_BYTES..end) else { return Ok(Split::Partial(end)) };
-    let (header, body) = whole.split_at(header_bytes);
+    Ok(Some(Prefix { codec, header_end: PREFIX_BYTES + header_bytes, end: total + 4 }))
+}
+
+/// Looks at the start of `buf` for one frame of at most `bytes_max` bytes.
+pub fn split(buf: &[u8], bytes_max: usize) -> Result<Split<'_>, FrameError> {
+    let Some(Prefix { codec, header_end, end }) = prefix(buf, bytes_max)? else {
+        return Ok(Split::Partial(PREFIX_BYTES));
+    };
+    let Some((header, body)) =
+        buf.get(PREFIX_BYTES..end).map(|whole| whole.split_at(header_end - PREFIX_BYTES))
+    else {
+        return Ok(Split::Partial(end));
+    };
     Ok(Split::Whole(Frame { codec, header, body }, end))
+}
+
+/// Looks at the start of `buf` for the header of one frame of at most `bytes_max` bytes; for frames of which
+/// [`split`] said that more is needed.
+pub fn open(buf: &[u8], bytes_max: usize) -> Result<Head<'_>, FrameError> {
+    let Some(Prefix { codec, header_end, end }) = prefix(buf, bytes_max)? else {
+        return Ok(Head::Partial(PREFIX_BYTES));
+    };
+    Ok(match buf.get(PREFIX_BYTES..header_end) {
+        Some(header) => Head::Here(Opening { codec, header, body_bytes: end - header_end }),
+        None => Head::Partial(header_end),
+    })
 }
 
 /// Starts a frame in `out`; returns where it starts, for [`finish`].
@@ -143,6 +193,21 @@ mod tests {
         bytes.extend_from_slice(b"next");
         let frame = Frame { codec: Codec::Binary, header: b"head", body: b"body" };
         assert_eq!(split(&bytes, FRAME_BYTES_MAX), Ok(Split::Whole(frame, len)));
+    }
+
+    #[test]
+    fn a_header_is_found_as_soon_as_it_is_there() {
+        let bytes = framed(1, b"head", b"body");
+        for n in 0..bytes.len() {
+            let found = open(&bytes[..n], FRAME_BYTES_MAX);
+            let opening = Opening { codec: Codec::Binary, header: b"head", body_bytes: 4 };
+            match n {
+                0..8 => assert_eq!(found, Ok(Head::Partial(8))),
+                8..12 => assert_eq!(found, Ok(Head::Partial(12))),
+                _ => assert_eq!(found, Ok(Head::Here(opening))),
+            }
+        }
+        assert_eq!(open(&[0, 0, 1, 0], 64), Err(FrameError::Length(256)));
     }
 
     #[test]

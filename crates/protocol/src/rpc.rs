@@ -64,6 +64,30 @@ pub enum Server {
     Controller,
 }
 
+/// The largest body that a request may carry. It is held against the announced length, before the body is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyMax {
+    /// 64 KiB, for rows that say nothing: most have no body at all, the others a short text.
+    Small,
+    /// 4 MiB: a list that grows with a client or a table.
+    List,
+    /// A message or a batch: what the server's operator allows (`maxMessageSize`).
+    Message,
+    /// What a frame may hold.
+    Frame,
+}
+
+impl BodyMax {
+    /// In bytes, where no setting of the server decides.
+    pub const fn bytes(self) -> Option<usize> {
+        match self {
+            BodyMax::Small => Some(64 * 1024),
+            BodyMax::List => Some(4 * 1024 * 1024),
+            BodyMax::Message | BodyMax::Frame => None,
+        }
+    }
+}
+
 /// A row as data.
 #[derive(Debug, Clone, Copy)]
 pub struct RpcInfo {
@@ -77,10 +101,25 @@ pub struct RpcInfo {
     pub server: Server,
     /// What the caller needs.
     pub need: Need,
+    /// Largest body of the request.
+    pub body_max: BodyMax,
     /// Fields of the request.
     pub request: &'static [FieldInfo],
     /// Fields of the answer.
     pub reply: &'static [FieldInfo],
+}
+
+impl RpcInfo {
+    /// Whether a request may have a body of so many bytes, as far as its row decides that; if not, the words for
+    /// the answer.
+    pub fn check_body(&self, body_bytes: usize) -> Result<(), String> {
+        match self.body_max.bytes() {
+            Some(max) if body_bytes > max => {
+                Err(format!("the body of {} has {body_bytes} bytes, {max} are allowed", self.name))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Rows of all areas; search with [`info`].
@@ -112,11 +151,14 @@ pub fn info(code: i32) -> Option<&'static RpcInfo> {
     table().find(|row| row.code == code)
 }
 
-/// Declares the rows of one area.
+/// Declares the rows of one area. `body` names the largest body where it is not [`BodyMax::Small`].
 #[macro_export]
 macro_rules! rpcs {
+    (@body_max) => { $crate::rpc::BodyMax::Small };
+    (@body_max $body_max:ident) => { $crate::rpc::BodyMax::$body_max };
     ($( #[doc = $doc:literal] $(#[doc = $more:literal])*
-        $code:literal $name:ident $wire:literal : $request:ty => $reply:ty, $server:ident, needs $need:ident; )*) => {
+        $code:literal $name:ident $wire:literal : $request:ty => $reply:ty, $server:ident, needs $need:ident
+        $(, body $body_max:ident)?; )*) => {
         /// Rows of this area.
         pub const TABLE: &[$crate::rpc::RpcInfo] = &[
             $( $crate::rpc::RpcInfo {
@@ -125,6 +167,7 @@ macro_rules! rpcs {
                 doc: concat!($doc $(, $more)*).trim_ascii(),
                 server: $crate::rpc::Server::$server,
                 need: $crate::rpc::Need::$need,
+                body_max: $crate::rpcs!(@body_max $($body_max)?),
                 request: <$request as $crate::header::Fields>::FIELDS,
                 reply: <$reply as $crate::header::Fields>::FIELDS,
             }, )*
@@ -213,6 +256,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_what_carries_messages_or_tables_may_be_large() {
+        let mut large: Vec<i32> =
+            table().filter(|row| row.body_max != BodyMax::Small).map(|row| row.code).collect();
+        large.sort_unstable();
+        assert_eq!(large, [10, 18, 25, 34, 39, 41, 42, 103, 220, 225, 310, 318, 320, 324, 325, 326, 513]);
+        let check = |code, bytes| info(code).map(|row| row.check_body(bytes).is_ok());
+        assert_eq!((check(11, 64 << 10), check(11, (64 << 10) + 1)), (Some(true), Some(false)));
+        assert_eq!((check(34, 4 << 20), check(34, (4 << 20) + 1)), (Some(true), Some(false)));
+        // The operator's setting and the frame's limit decide there.
+        assert_eq!((check(310, usize::MAX), check(103, usize::MAX)), (Some(true), Some(true)));
     }
 
     #[test]

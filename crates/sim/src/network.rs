@@ -4,8 +4,8 @@
 //! connection is cut. Knows no frame's meaning and no server.
 
 use crate::random::Random;
-use kerolox_net::ConnId;
-use kerolox_protocol::frame::{self, FRAME_BYTES_MAX, Frame, Split};
+use kerolox_net::{ConnId, Limits, buffers::Inbound};
+use kerolox_protocol::frame::{Frame, FrameError};
 use std::collections::BTreeMap;
 
 /// A machine of the world that serves.
@@ -39,7 +39,7 @@ pub enum Way {
 struct Direction {
     /// Nothing arrives before this.
     busy_until: i64,
-    received: Vec<u8>,
+    received: Inbound,
     closed: bool,
 }
 
@@ -145,6 +145,20 @@ impl Network {
         busy.max(now + delay)
     }
 
+    /// Where the bytes of a direction are put together to frames; `None` when it is closed. To be given back
+    /// with [`Network::put_back`].
+    pub fn take_inbound(&mut self, id: ConnId, way: Way) -> Option<Inbound> {
+        let direction = &mut self.conns.get_mut(&id)?.directions[way as usize];
+        (!direction.closed).then(|| std::mem::take(&mut direction.received))
+    }
+
+    /// The opposite of [`Network::take_inbound`].
+    pub fn put_back(&mut self, id: ConnId, way: Way, inbound: Inbound) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.directions[way as usize].received = inbound;
+        }
+    }
+
     /// Bytes arrived: hands out whole frames. An error means that the sender sent no frames.
     pub fn receive(
         &mut self,
@@ -152,22 +166,13 @@ impl Network {
         way: Way,
         bytes: &[u8],
         mut take: impl FnMut(Frame<'_>),
-    ) -> Result<(), frame::FrameError> {
+    ) -> Result<(), FrameError> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         let direction = &mut conn.directions[way as usize];
         if direction.closed {
             return Ok(());
         }
-        direction.received.extend_from_slice(bytes);
-        let mut at = 0;
-        while let Split::Whole(frame, taken) =
-            frame::split(direction.received.get(at..).unwrap_or_default(), FRAME_BYTES_MAX)?
-        {
-            take(frame);
-            at += taken;
-        }
-        direction.received.drain(..at);
-        Ok(())
+        direction.received.feed(bytes, &Limits::default(), &mut take).map(drop)
     }
 }
 
@@ -183,7 +188,7 @@ mod tests {
         network.open(id, Opener::Client(0), NodeId::Broker, 1);
         let header = kerolox_protocol::header::Header::request(34, 7, None);
         let mut sent = Vec::new();
-        header.write_frame(frame::Codec::Json, b"body", &mut sent);
+        header.write_frame(kerolox_protocol::frame::Codec::Json, b"body", &mut sent);
         let weather = Weather { delay_min: 1, delay_max: 50, pieces: 100 };
         let mut pieces = Vec::new();
         for now in 0..20 {

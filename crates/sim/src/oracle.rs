@@ -175,6 +175,13 @@ impl Oracle {
         *self.sometimes.entry(what).or_default() += 1;
     }
 
+    /// The same, so many times.
+    pub fn happened_times(&mut self, what: &'static str, n: u64) {
+        if n > 0 {
+            *self.sometimes.entry(what).or_default() += n;
+        }
+    }
+
     /// A producer made a message.
     pub fn made(&mut self, id: String, sent: Sent) {
         self.sent.insert(id, sent);

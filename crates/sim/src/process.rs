@@ -5,10 +5,14 @@
 //! lane has not run never happens.
 
 use kerolox_net::{
-    ConnId, LinkEvent, Now, Outbox, Peer, Service,
+    ConnId, Inlet, Limits, LinkEvent, Now, Outbox, Peer, Service,
+    buffers::{Inbound, Intake},
     service::{Job, Lane, Part},
 };
-use kerolox_protocol::{Millis, frame::Frame};
+use kerolox_protocol::{
+    Millis,
+    frame::{Frame, FrameError, Opening},
+};
 use std::collections::VecDeque;
 
 /// What goes to a connection.
@@ -56,10 +60,42 @@ impl<S: Service> Process<S> {
     }
 }
 
+/// How many frames were judged by their header, because the rest was still on its way.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Judged {
+    /// Found worth waiting for.
+    pub taken: u64,
+    /// Not.
+    pub refused: u64,
+}
+
+/// Counts.
+struct Counted<'a, S: Service> {
+    inlet: Inlet<'a, S>,
+    judged: Judged,
+}
+
+impl<S: Service> Intake for Counted<'_, S> {
+    fn frame(&mut self, frame: Frame<'_>) {
+        self.inlet.frame(frame);
+    }
+    fn wants(&mut self, opening: &Opening<'_>) -> bool {
+        let wants = self.inlet.wants(opening);
+        *(if wants { &mut self.judged.taken } else { &mut self.judged.refused }) += 1;
+        wants
+    }
+}
+
 /// A process, whatever it serves.
 pub trait Running {
-    /// Hands a frame of a connection over.
-    fn frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>);
+    /// Hands over what came on a connection.
+    fn bytes(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        inbound: &mut Inbound,
+        bytes: &[u8],
+    ) -> Result<Judged, FrameError>;
     /// A connection is gone.
     fn closed(&mut self, now: Now, conn: ConnId);
     /// A frame came over a link.
@@ -85,9 +121,20 @@ pub trait Running {
 }
 
 impl<S: Service> Running for Process<S> {
-    fn frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>) {
-        self.service.on_frame(now, peer, frame, &mut self.outbox);
+    fn bytes(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        inbound: &mut Inbound,
+        bytes: &[u8],
+    ) -> Result<Judged, FrameError> {
+        // Every frame that comes in pieces is judged here, since the messages of this world are small.
+        let limits = Limits { judged_bytes_min: 0, ..Limits::default() };
+        let inlet = Inlet { service: &mut self.service, now, peer, out: &mut self.outbox };
+        let mut counted = Counted { inlet, judged: Judged::default() };
+        inbound.feed(bytes, &limits, &mut counted)?;
         self.touched = true;
+        Ok(counted.judged)
     }
 
     fn closed(&mut self, now: Now, conn: ConnId) {

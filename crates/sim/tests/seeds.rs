@@ -31,6 +31,19 @@ fn the_first_seeds_hold() {
     }
 }
 
+/// Frames that come in pieces are judged by their header, and some of them while the broker takes nothing.
+#[test]
+fn frames_are_judged_before_they_are_whole() {
+    let (mut judged, mut refused) = (0, 0);
+    for seed in 1..=6 {
+        let sometimes = holds(seed, Mode::Sync).sometimes;
+        let times = |what| sometimes.get(what).copied().unwrap_or(0);
+        judged += times("frame judged by its header");
+        refused += times("frame refused by its header");
+    }
+    assert!(judged > 100 && refused > 0, "{judged} {refused}");
+}
+
 /// After a failed sync a restart appended behind pages that the device never got, and the next power cut took
 /// everything from there.
 #[test]

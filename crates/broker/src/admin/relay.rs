@@ -144,6 +144,11 @@ impl Relays {
         Err(Fail::busy(format!("{PENDING_MAX} requests wait for clients already; try again in some seconds")))
     }
 
+    /// Whether somebody waits for the answer of that client.
+    pub(crate) fn awaits(&self, conn: ConnId, opaque: i32) -> bool {
+        self.pending.contains_key(&(conn, opaque))
+    }
+
     /// An answer came from a client. `None` if nobody waits for it.
     pub(crate) fn on_answer(&mut self, conn: ConnId, header: &Header, body: &[u8]) -> Option<Due> {
         let pending = self.remove(&(conn, header.opaque))?;

@@ -4,6 +4,7 @@ mod asks;
 mod cold;
 mod figures;
 mod hostile;
+mod judge;
 mod members;
 mod offsets;
 mod produce;

@@ -4,10 +4,10 @@ use kerolox_broker::{
     Broker, Options,
     jobs::{BrokerDone, BrokerJob},
 };
-use kerolox_net::{ConnId, Job, LinkEvent, Now, Outbox, Peer, Service, service::Part};
+use kerolox_net::{ConnId, Job, Judgement, LinkEvent, Now, Outbox, Peer, Service, service::Part};
 use kerolox_protocol::{
     Millis,
-    frame::{self, Codec, FRAME_BYTES_MAX, Split},
+    frame::{self, Codec, FRAME_BYTES_MAX, Opening, Split},
     header::{Ext, Fields, Header, Language, VERSION_SERVED},
     record::{self, Record},
 };
@@ -196,13 +196,42 @@ impl Rig {
         opaques
     }
 
-    fn put(&mut self, ask: &Ask) -> i32 {
+    /// What becomes of a request of which the header is here, and so many bytes of body are announced.
+    pub fn judge(&mut self, ask: &Ask, body_bytes: usize) -> Judgement {
+        let bytes = self.frame_of(&Ask { body: Vec::new(), ..ask.clone() });
+        let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        self.judge_bytes(ask.conn, frame.header, body_bytes)
+    }
+
+    /// The same for a header of these bytes.
+    pub fn judge_bytes(&mut self, conn: u64, header: &[u8], body_bytes: usize) -> Judgement {
+        let peer = Peer { conn: ConnId(conn), addr: addr(conn), local_port: 10911 };
+        self.broker.judge(self.now, &peer, &Opening { codec: self.codec, header, body_bytes })
+    }
+
+    /// The refusal by the header, if it is refused.
+    pub fn refusal(&mut self, ask: &Ask, body_bytes: usize) -> Option<Got> {
+        let bytes = match self.judge(ask, body_bytes) {
+            Judgement::Take => return None,
+            Judgement::Refuse(bytes) => bytes,
+            Judgement::Close(why) => panic!("closed: {why}"),
+        };
+        self.deliver(ask.conn, &bytes);
+        self.answer(ask.conn, self.opaque)
+    }
+
+    fn frame_of(&mut self, ask: &Ask) -> Vec<u8> {
         self.opaque += 1;
         let mut header = Header::request(ask.code, self.opaque, Some(ask.ext.clone()));
         header.flag = if ask.oneway { 2 } else { 0 };
         (header.language, header.version) = (ask.language, ask.version);
         let mut bytes = Vec::new();
         header.write_frame(self.codec, &ask.body, &mut bytes);
+        bytes
+    }
+
+    fn put(&mut self, ask: &Ask) -> i32 {
+        let bytes = self.frame_of(ask);
         let Ok(Split::Whole(frame, _)) = frame::split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
         let peer = Peer { conn: ConnId(ask.conn), addr: addr(ask.conn), local_port: 10911 };
         self.broker.on_frame(self.now, &peer, frame, &mut self.out);

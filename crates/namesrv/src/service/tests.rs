@@ -62,6 +62,29 @@ impl Bench {
         self.server.on_batch_end(self.now, &mut self.out);
     }
 
+    /// What becomes of a frame with such a body.
+    fn judge(&mut self, code: i32, body_bytes: usize, flag: i32) -> Judgement {
+        let mut header = Header::request(code, 77, None);
+        header.flag = flag;
+        let mut bytes = Vec::new();
+        header.write_frame(self.codec, b"", &mut bytes);
+        let Ok(Split::Whole(frame, _)) = split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        let opening = Opening { codec: frame.codec, header: frame.header, body_bytes };
+        let peer = Peer { conn: ConnId(7), addr: (self.ip, 5).into(), local_port: 9876 };
+        self.server.judge(self.now, &peer, &opening)
+    }
+
+    /// Code and remark of the refusal of such a body.
+    fn refusal(&mut self, code: i32, body_bytes: usize) -> (i32, String) {
+        let Judgement::Refuse(bytes) = self.judge(code, body_bytes, 0) else {
+            panic!("{code} is not refused")
+        };
+        let Ok(Split::Whole(frame, taken)) = split(&bytes, FRAME_BYTES_MAX) else { panic!("no frame") };
+        let header = Header::decode(frame.codec, frame.header).unwrap();
+        assert_eq!((taken, header.opaque, frame.codec), (bytes.len(), 77, self.codec));
+        (header.code, header.remark.unwrap_or_default())
+    }
+
     /// Takes out what was answered so far, and the jobs.
     fn take(&mut self) -> (Vec<Sent>, Vec<Save>) {
         let (buffer, parts, links, jobs) = self.out.take();
@@ -726,4 +749,29 @@ fn an_empty_value_is_kept_whichever_way_it_is_written() {
         bench.get(9, 100, &[("namespace", "n"), ("key", "k"), ("value", "")]);
         assert_eq!(bench.get(9, 219, &[("namespace", "n")]), r#"{"table":{"k":""}}"#);
     });
+}
+
+#[test]
+fn a_large_body_is_judged_by_its_header() {
+    for codec in [Codec::Json, Codec::Binary] {
+        let mut bench = Bench::with(codec, &["adminNetworks=10.0.0.0/8"], MemoryFiles::default());
+        // What the header says; what becomes of the body.
+        let taken = Judgement::Take;
+        assert_eq!(bench.judge(103, 8 << 20, 0), taken, "a registration may fill a frame");
+        assert_eq!(bench.judge(105, 64 << 10, 0), taken);
+        assert_eq!(bench.refusal(105, (64 << 10) + 1).0, code::MESSAGE_ILLEGAL);
+        let (code, remark) = bench.refusal(9_999, 4 << 20);
+        assert_eq!((code, remark.as_str()), (3, " request type 9999 not supported"));
+        assert_eq!(bench.refusal(310, 4 << 20).0, 3, "a broker's request");
+        bench.ip = IpAddr::from([203, 0, 113, 5]);
+        assert_eq!(bench.refusal(103, 1 << 20).0, code::NO_PERMISSION);
+        let silent = Judgement::Refuse(Vec::new());
+        assert_eq!(bench.judge(103, 1 << 20, 2), silent, "a one-way request is not answered");
+        assert_eq!(bench.judge(0, 1 << 20, 1), silent, "nobody asked, so nobody answers");
+        let opening = Opening { codec, header: b"\x00", body_bytes: 1 << 20 };
+        let peer = Peer { conn: ConnId(1), addr: (bench.ip, 5).into(), local_port: 9876 };
+        assert_eq!(bench.server.judge(bench.now, &peer, &opening), Judgement::Close(UNREADABLE));
+        // Judging has answered nothing by itself, and changed nothing.
+        assert!(bench.out.is_empty());
+    }
 }

@@ -3,11 +3,12 @@
 
 use crate::echo;
 use kerolox_net::{
-    ConnId, LinkEvent, Listeners, NoJob, Now, Options, Outbox, Peer, Server, Service, SocketOptions, System,
+    ConnId, Judgement, LinkEvent, Listeners, NoJob, Now, Options, Outbox, Peer, Server, Service,
+    SocketOptions, System,
 };
 use kerolox_protocol::{
     Millis,
-    frame::{FRAME_BYTES_MAX, Frame, Split, split},
+    frame::{FRAME_BYTES_MAX, Frame, Opening, Split, split},
 };
 use std::{
     io::{self, Read, Write},
@@ -141,6 +142,9 @@ struct Echo {
 
 impl Service for Echo {
     type Job = NoJob;
+    fn judge(&mut self, _: Now, _: &Peer, _: &Opening<'_>) -> Judgement {
+        Judgement::Take
+    }
     fn on_frame(&mut self, _: Now, peer: &Peer, frame: Frame<'_>, out: &mut Outbox<NoJob>) {
         out.send(peer.conn, |bytes| echo::answer(&frame, bytes));
     }

@@ -1,7 +1,7 @@
 //! The loop against hostile and broken peers.
 
-use crate::support::{Client, Seen, Virtual, framed, start, start_with};
-use kerolox_net::Limits;
+use crate::support::{Client, Seen, Virtual, framed, start, start_on, start_with};
+use kerolox_net::{Limits, Listeners, SocketOptions, System};
 use kerolox_protocol::Millis;
 
 /// Another connection is served as if nothing had happened.
@@ -94,6 +94,128 @@ fn unfinished_frames_have_a_budget_and_the_largest_goes() {
     small.raw(&frame[60_000..]);
     assert_eq!(small.answer().1.len(), 160_000, "its own frame is not touched");
     is_well(&mut small);
+}
+
+/// Held is at most the start of a frame: with more, this budget would cut the connection.
+fn little_is_held() -> Limits {
+    Limits { partial_bytes_max: 300_000, ..Limits::default() }
+}
+
+#[test]
+fn a_refused_body_is_thrown_away_and_the_next_request_is_answered() {
+    let world = start(little_is_held());
+    let mut client = world.client();
+    let body = vec![7; 4 << 20];
+    let echo = |text: &[u8]| framed(b"echo", text);
+    let stream = [echo(b"a"), framed(b"refuse", &body), echo(b"b"), framed(b"ignore", &body), echo(b"c")];
+    client.raw(&stream.concat());
+    let mut answers: Vec<_> = (0..4).map(|_| client.answer()).collect();
+    // A refusal does not wait for the end of its group, as the answers of the others may.
+    let refused = answers.iter().position(|(header, _)| header == "refused").unwrap();
+    assert_eq!(answers.remove(refused).1, (4 << 20).to_string());
+    assert!(refused <= 1, "the one before it is in the same group at most");
+    assert_eq!(answers.iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    is_well(&mut client);
+}
+
+#[test]
+fn a_refusal_does_not_wait_for_the_body() {
+    let world = start(little_is_held());
+    let mut client = world.client();
+    let frame = framed(b"refuse", &vec![7; 16 << 20][..(16 << 20) - 100]);
+    client.raw(&frame[..14]);
+    assert_eq!(client.answer(), ("refused".to_owned(), ((16 << 20) - 100).to_string()));
+    client.raw(&frame[14..]);
+    is_well(&mut client);
+}
+
+#[test]
+fn a_barred_connection_is_closed_by_the_header() {
+    let world = start(little_is_held());
+    let mut client = world.client();
+    client.raw(&framed(b"bar", &vec![7; 1 << 20])[..100_000]);
+    assert_eq!(client.try_answer(), None);
+    is_well(&mut world.client());
+}
+
+#[test]
+fn an_address_has_a_budget_of_unfinished_frames() {
+    let limits = Limits { partial_bytes_per_address_max: 400_000, ..Limits::default() };
+    let world = start(limits);
+    let mut other = world.client();
+    let frame = framed(b"echo", &vec![7; 350_000]);
+    other.raw(&frame[..300_000]);
+    let attacker = || Client::connect_from([127, 0, 0, 2], world.addrs[0]);
+    let (mut first, mut second) = (attacker(), attacker());
+    first.raw(&frame[..250_000]);
+    second.raw(&frame[..200_000]);
+    assert_eq!(first.try_answer(), None, "the largest of the address goes");
+    other.raw(&frame[300_000..]);
+    assert_eq!(other.answer().1.len(), 350_000, "a larger one of another address stays");
+    second.raw(&frame[200_000..]);
+    assert_eq!(second.answer().1.len(), 350_000);
+}
+
+#[test]
+fn who_holds_most_in_all_pays_for_all() {
+    let world = start(Limits { partial_bytes_max: 1_000_000, ..Limits::default() });
+    let mut other = world.client();
+    let frame = framed(b"echo", &vec![7; 400_000]);
+    other.raw(&frame[..300_000]);
+    let attack = |_| {
+        let mut client = Client::connect_from([127, 0, 0, 2], world.addrs[0]);
+        client.raw(&frame[..200_000]);
+        client
+    };
+    let attackers: Vec<Client> = (0..4).map(attack).collect();
+    assert!(matches!(world.next(), Seen::Closed(_)));
+    other.raw(&frame[300_000..]);
+    assert_eq!(other.answer().1.len(), 400_000, "the largest frame, but of an address that holds little");
+    assert!(world.seen.try_recv().is_err(), "one was enough");
+    drop(attackers);
+}
+
+#[test]
+fn a_flood_of_connections_is_taken_in_by_portions() {
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listeners = Listeners::bind(&[any], &SocketOptions::default()).unwrap();
+    let to = listeners.addrs()[0];
+    let knock = |_| {
+        let mut client = Client::connect(to);
+        client.send("echo", "well");
+        client
+    };
+    let mut clients: Vec<Client> = (0..200).map(knock).collect();
+    let world = start_on(listeners, Limits::default(), System::new());
+    assert!(clients.iter_mut().all(|client| client.answer().1 == "well"));
+    // 64 at a time: the first are served before the last are taken in.
+    let groups = world.handle().ask(|service, _, _| service.batches).unwrap();
+    assert!(groups >= 4, "{groups} groups");
+}
+
+#[test]
+fn the_first_request_must_come_in_time() {
+    let clock = Virtual::default();
+    let world = start_with(Limits::default(), clock.clone());
+    let mut busy = world.client();
+    is_well(&mut busy);
+    let (mut small, mut large) = (world.client(), world.client());
+    // Both keep their rate of a kilobyte per second for twenty seconds.
+    let (small_frame, large_frame) = (framed(b"echo", &[7; 30_000]), framed(b"echo", &[7; 300_000]));
+    small.raw(&small_frame[..20_480]);
+    large.raw(&large_frame[..20_480]);
+    is_well(&mut busy);
+    let tick = |ms| {
+        clock.advance(ms);
+        world.handle().ask(|_, _, _| ()).unwrap();
+    };
+    tick(9_999);
+    world.handle().ask(|_, _, _| ()).unwrap();
+    assert!(world.seen.try_recv().is_err(), "in time");
+    tick(501);
+    assert_eq!(small.try_answer(), None, "bytes are no request");
+    large.raw(&large_frame[20_480..]);
+    assert_eq!(large.answer().1.len(), 300_000, "its header came in time");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A service whose header is an order, and a blocking client: what the tests of the loop share.
 
 use kerolox_net::{
-    Clock, ConnId, Fill, Handle, Job, Lane, Limits, LinkEvent, Listeners, Now, Options, Outbox, Peer,
-    Running, Server, Service, SocketOptions, System,
+    Clock, ConnId, Fill, Handle, Job, Judgement, Lane, Limits, LinkEvent, Listeners, Now, Options, Outbox,
+    Peer, Running, Server, Service, SocketOptions, System,
 };
 use kerolox_protocol::{
     Millis,
-    frame::{self, Codec, FRAME_BYTES_MAX, Frame, Split},
+    frame::{self, Codec, FRAME_BYTES_MAX, Frame, Opening, Split},
 };
 use std::{
     io::{self, Read, Write},
@@ -115,6 +115,15 @@ pub struct Orders {
 
 impl Service for Orders {
     type Job = Work;
+
+    fn judge(&mut self, _: Now, _: &Peer, opening: &Opening<'_>) -> Judgement {
+        match opening.header {
+            b"refuse" => Judgement::Refuse(framed(b"refused", opening.body_bytes.to_string().as_bytes())),
+            b"ignore" => Judgement::Refuse(Vec::new()),
+            b"bar" => Judgement::Close("barred"),
+            _ => Judgement::Take,
+        }
+    }
 
     fn on_frame(&mut self, _: Now, peer: &Peer, frame: Frame<'_>, out: &mut Outbox<Work>) {
         let conn = peer.conn;
@@ -274,7 +283,19 @@ pub struct Client {
 
 impl Client {
     pub fn connect(addr: SocketAddr) -> Client {
-        let socket = TcpStream::connect(addr).unwrap();
+        Client::on(TcpStream::connect(addr).unwrap())
+    }
+
+    /// From another address of this machine.
+    pub fn connect_from(host: [u8; 4], to: SocketAddr) -> Client {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from((host, 0))).unwrap();
+        connect(&socket, &to).unwrap();
+        Client::on(socket.into())
+    }
+
+    fn on(socket: TcpStream) -> Client {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();

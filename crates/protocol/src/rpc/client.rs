@@ -4,15 +4,15 @@ use crate::{headers, rpcs};
 
 rpcs! {
     /// A client says that it lives, what it produces and what it subscribes to. The body is checked per group.
-    34 HeartBeat "HEART_BEAT": () => (), Broker, needs Nothing;
+    34 HeartBeat "HEART_BEAT": () => (), Broker, needs Nothing, body List;
     /// A client leaves a group.
     35 UnregisterClient "UNREGISTER_CLIENT": UnregisterRequest => (), Broker, needs Nothing;
     /// The clients of a consumer group that this broker knows.
     38 GetConsumerListByGroup "GET_CONSUMER_LIST_BY_GROUP": ConsumerGroupRef => (), Broker, needs Subscribe;
     /// Locks queues for orderly consumption; the body names them.
-    41 LockBatchMq "LOCK_BATCH_MQ": () => (), Broker, needs Subscribe;
+    41 LockBatchMq "LOCK_BATCH_MQ": () => (), Broker, needs Subscribe, body List;
     /// Gives locks back; the body names the queues.
-    42 UnlockBatchMq "UNLOCK_BATCH_MQ": () => (), Broker, needs Subscribe;
+    42 UnlockBatchMq "UNLOCK_BATCH_MQ": () => (), Broker, needs Subscribe, body List;
     /// Whether the broker could serve a subscription; the body holds it.
     46 CheckClientConfig "CHECK_CLIENT_CONFIG": () => (), Broker, needs Nothing;
     /// Which queues of a topic a consumer shall read (5.x); the body asks.

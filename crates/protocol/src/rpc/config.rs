@@ -4,7 +4,7 @@ use crate::{headers, rpcs};
 
 rpcs! {
     /// Changes settings of the broker; the body is properties text.
-    25 UpdateBrokerConfig "UPDATE_BROKER_CONFIG": () => (), Broker, needs Admin;
+    25 UpdateBrokerConfig "UPDATE_BROKER_CONFIG": () => (), Broker, needs Admin, body List;
     /// All settings of the broker, as properties text.
     26 GetBrokerConfig "GET_BROKER_CONFIG": () => BrokerConfigReply, Broker, needs Admin;
     /// Figures about the running broker.

@@ -10,7 +10,7 @@ rpcs! {
     /// Deletes a consumer group.
     207 DeleteSubscriptionGroup "DELETE_SUBSCRIPTIONGROUP": DeleteGroupRequest => (), Broker, needs Admin;
     /// Creates or changes several groups at once (5.x); the body lists them.
-    225 UpdateAndCreateSubscriptionGroupList "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST": () => (), Broker, needs Admin;
+    225 UpdateAndCreateSubscriptionGroupList "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST": () => (), Broker, needs Admin, body List;
     /// One group's configuration (5.x tools).
     352 GetSubscriptionGroupConfig "GET_SUBSCRIPTIONGROUP_CONFIG": GroupRef => (), Broker, needs Inspect;
     /// Forbids a group single topics, or lists what is forbidden (5.x).

@@ -12,7 +12,7 @@ rpcs! {
     /// All values of a namespace.
     219 GetKvListByNamespace "GET_KVLIST_BY_NAMESPACE": NamespaceRef => (), Namesrv, needs Inspect;
     /// Changes settings of the name server; the body is properties text.
-    318 UpdateNamesrvConfig "UPDATE_NAMESRV_CONFIG": () => (), Namesrv, needs Admin;
+    318 UpdateNamesrvConfig "UPDATE_NAMESRV_CONFIG": () => (), Namesrv, needs Admin, body List;
     /// Settings of the name server, as properties text.
     319 GetNamesrvConfig "GET_NAMESRV_CONFIG": () => (), Namesrv, needs Admin;
 }

@@ -1,7 +1,7 @@
 //! The generated page `docs/rpcs.md`: made of the table, compared by a test, rewritten with `KEROLOX_BLESS=1`.
 #![allow(clippy::disallowed_methods)] // The page is a file of the repository.
 
-use super::{RpcInfo, table};
+use super::{BodyMax, RpcInfo, table};
 use crate::header::FieldInfo;
 use std::{fmt::Write, path::Path};
 
@@ -14,13 +14,17 @@ fn page() -> String {
          rewrites it.\n\n\
          A row says who answers a code and what the caller must be allowed to do. A code that nobody serves is \
          answered \"not supported\" (3). A field's kind ends with `?` if it may be absent.\n\n\
-         | Code | Name | Served by | Needs | |\n|---:|---|---|---|---|\n",
+         A body may have 64 KiB unless its column says more: `List` 4 MiB, `Message` as much as `maxMessageSize` \
+         says, `Frame` as much as a frame holds. The length that a request announces is held against that before \
+         its body is read.\n\n\
+         | Code | Name | Served by | Needs | Body | |\n|---:|---|---|---|---|---|\n",
     );
     for row in &rows {
-        let RpcInfo { code, name, server, need, doc, .. } = row;
+        let RpcInfo { code, name, server, need, doc, body_max, .. } = row;
+        let body = if *body_max == BodyMax::Small { String::new() } else { format!("{body_max:?}") };
         let linked =
             if has_fields(row) { format!("[{name}](#{})", name.to_lowercase()) } else { (*name).into() };
-        let _ = writeln!(page, "| {code} | {linked} | {server:?} | {need:?} | {doc} |");
+        let _ = writeln!(page, "| {code} | {linked} | {server:?} | {need:?} | {body} | {doc} |");
     }
     page.push_str("\n## Fields\n");
     for row in rows.iter().filter(|row| has_fields(row)) {

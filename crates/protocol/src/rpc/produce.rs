@@ -4,15 +4,15 @@ use crate::{headers, rpcs};
 
 rpcs! {
     /// Stores one message; the header has long names.
-    10 SendMessage "SEND_MESSAGE": SendRequest => SendReply, Broker, needs Publish;
+    10 SendMessage "SEND_MESSAGE": SendRequest => SendReply, Broker, needs Publish, body Message;
     /// Stores one message; the header has one-letter names.
-    310 SendMessageV2 "SEND_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish;
+    310 SendMessageV2 "SEND_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish, body Message;
     /// Stores a batch made by the client.
-    320 SendBatchMessage "SEND_BATCH_MESSAGE": SendRequestV2 => SendReply, Broker, needs Publish;
+    320 SendBatchMessage "SEND_BATCH_MESSAGE": SendRequestV2 => SendReply, Broker, needs Publish, body Message;
     /// Carries a reply to the requester named by the property `REPLY_TO_CLIENT`; the header has long names.
-    324 SendReplyMessage "SEND_REPLY_MESSAGE": SendRequest => SendReply, Broker, needs Publish;
+    324 SendReplyMessage "SEND_REPLY_MESSAGE": SendRequest => SendReply, Broker, needs Publish, body Frame;
     /// Carries a reply to the requester named by the property `REPLY_TO_CLIENT`; one-letter names.
-    325 SendReplyMessageV2 "SEND_REPLY_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish;
+    325 SendReplyMessageV2 "SEND_REPLY_MESSAGE_V2": SendRequestV2 => SendReply, Broker, needs Publish, body Frame;
     /// Takes back a message that waits for its time (5.x timers).
     370 RecallMessage "RECALL_MESSAGE": RecallRequest => RecallReply, Broker, needs Publish;
 }

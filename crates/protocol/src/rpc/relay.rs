@@ -6,11 +6,11 @@ rpcs! {
     /// Tells a consumer that its group changed, so that it shares out the queues again; one-way.
     40 NotifyConsumerIdsChanged "NOTIFY_CONSUMER_IDS_CHANGED": NotifyRequest => (), Client, needs Nothing;
     /// Tells a consumer to go on from other offsets; the body lists them; one-way.
-    220 ResetConsumerClientOffset "RESET_CONSUMER_CLIENT_OFFSET": ResetRequest => (), Client, needs Nothing;
+    220 ResetConsumerClientOffset "RESET_CONSUMER_CLIENT_OFFSET": ResetRequest => (), Client, needs Nothing, body Frame;
     /// Asks a consumer where it stands.
     221 GetConsumerStatusFromClient "GET_CONSUMER_STATUS_FROM_CLIENT": StatusFromClientRequest => (), Client, needs Nothing;
     /// Brings a requester the reply; the body is the reply's.
-    326 PushReplyMessageToClient "PUSH_REPLY_MESSAGE_TO_CLIENT": PushReplyRequest => (), Client, needs Nothing;
+    326 PushReplyMessageToClient "PUSH_REPLY_MESSAGE_TO_CLIENT": PushReplyRequest => (), Client, needs Nothing, body Frame;
     /// Moves a group in a topic to a point in time, through its online consumers.
     222 InvokeBrokerToResetOffset "INVOKE_BROKER_TO_RESET_OFFSET": ResetRequest => (), Broker, needs Admin;
     /// Asks a group's consumers where they stand.

@@ -8,7 +8,7 @@ rpcs! {
     /// All clusters, broker names and addresses.
     106 GetBrokerClusterInfo "GET_BROKER_CLUSTER_INFO": () => (), Namesrv, needs Inspect;
     /// A broker says that it is alive and which topics it has.
-    103 RegisterBroker "REGISTER_BROKER": RegisterRequest => RegisterReply, Namesrv, needs Cluster;
+    103 RegisterBroker "REGISTER_BROKER": RegisterRequest => RegisterReply, Namesrv, needs Cluster, body Frame;
     /// A broker says good-bye.
     104 UnregisterBroker "UNREGISTER_BROKER": BrokerRef => (), Namesrv, needs Cluster;
     /// Whether the name server knows a broker's topics in that version.

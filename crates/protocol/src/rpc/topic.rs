@@ -7,7 +7,7 @@ rpcs! {
     /// Creates or changes a topic.
     17 UpdateAndCreateTopic "UPDATE_AND_CREATE_TOPIC": CreateTopicRequest => (), Broker, needs Admin;
     /// Creates or changes several topics at once (5.x); the body lists them.
-    18 UpdateAndCreateTopicList "UPDATE_AND_CREATE_TOPIC_LIST": () => (), Broker, needs Admin;
+    18 UpdateAndCreateTopicList "UPDATE_AND_CREATE_TOPIC_LIST": () => (), Broker, needs Admin, body List;
     /// Deletes a topic and its messages.
     215 DeleteTopicInBroker "DELETE_TOPIC_IN_BROKER": TopicRef => (), Broker, needs Admin;
     /// All topics' configurations; slaves and tools ask.
@@ -17,7 +17,7 @@ rpcs! {
     /// One topic's configuration (5.x tools).
     351 GetTopicConfig "GET_TOPIC_CONFIG": TopicRef => (), Broker, needs Inspect;
     /// Creates or changes a topic whose queues are mapped over brokers (5.x).
-    513 UpdateAndCreateStaticTopic "UPDATE_AND_CREATE_STATIC_TOPIC": CreateTopicRequest => (), Broker, needs Admin;
+    513 UpdateAndCreateStaticTopic "UPDATE_AND_CREATE_STATIC_TOPIC": CreateTopicRequest => (), Broker, needs Admin, body List;
 }
 
 headers! {

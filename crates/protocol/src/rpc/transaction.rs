@@ -8,7 +8,7 @@ rpcs! {
     /// Checks a half message again that was given up.
     323 ResumeCheckHalfMessage "RESUME_CHECK_HALF_MESSAGE": ResumeCheckRequest => (), Broker, needs Admin;
     /// Asks a producer what became of a transaction; the body is the half message.
-    39 CheckTransactionState "CHECK_TRANSACTION_STATE": CheckTransactionRequest => (), Client, needs Nothing;
+    39 CheckTransactionState "CHECK_TRANSACTION_STATE": CheckTransactionRequest => (), Client, needs Nothing, body Frame;
 }
 
 headers! {

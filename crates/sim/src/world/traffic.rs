@@ -88,6 +88,11 @@ impl World {
         self.trace.event("bytes", self.now, bytes);
         let conn = self.network.get(id)?;
         let (node, life, from, opener) = (conn.node, conn.life, conn.from, conn.opener.clone());
+        if way == Way::In {
+            let local_port = if node == NodeId::Broker { 10_911 } else { 9_876 };
+            let peer = Peer { conn: id, addr: from, local_port };
+            return self.on_request_bytes(&peer, node, life, bytes);
+        }
         let mut whole = Vec::new();
         let received = self.network.receive(id, way, bytes, |frame| {
             whole.push((frame.codec, frame.header.to_vec(), frame.body.to_vec()));
@@ -98,15 +103,8 @@ impl World {
         }
         let now = self.time();
         let frames = whole.iter().map(|(codec, header, body)| Frame { codec: *codec, header, body });
-        match (way, opener) {
-            (Way::In, _) => {
-                let local_port = if node == NodeId::Broker { 10_911 } else { 9_876 };
-                let peer = Peer { conn: id, addr: from, local_port };
-                let process = self.running(node, life)?;
-                frames.for_each(|frame| process.frame(now, &peer, frame));
-                Some(node)
-            }
-            (Way::Out, Opener::Client(client)) => {
+        match opener {
+            Opener::Client(client) => {
                 let mut received = Vec::new();
                 for frame in frames {
                     match Header::decode(frame.codec, frame.header) {
@@ -117,12 +115,28 @@ impl World {
                 self.hand_over(client, id, &received, life);
                 None
             }
-            (Way::Out, Opener::Link(node, life, addr)) => {
+            Opener::Link(node, life, addr) => {
                 let process = self.running(node, life)?;
                 frames.for_each(|frame| process.link_frame(now, &addr, frame));
                 Some(node)
             }
         }
+    }
+
+    /// Bytes arrive at a server: the same way as with the real driver.
+    fn on_request_bytes(&mut self, peer: &Peer, node: NodeId, life: u32, bytes: &[u8]) -> Option<NodeId> {
+        let now = self.time();
+        let mut inbound = self.network.take_inbound(peer.conn, Way::In)?;
+        let judged = self.running(node, life).map(|process| process.bytes(now, peer, &mut inbound, bytes));
+        self.network.put_back(peer.conn, Way::In, inbound);
+        match judged? {
+            Ok(judged) => {
+                self.oracle.happened_times("frame judged by its header", judged.taken);
+                self.oracle.happened_times("frame refused by its header", judged.refused);
+            }
+            Err(why) => self.oracle.violated("wire", format!("a request that is no frame: {why}")),
+        }
+        Some(node)
     }
 
     /// The end of a connection arrives at one end; the other has closed it.
