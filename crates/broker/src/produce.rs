@@ -151,6 +151,7 @@ impl Broker {
     }
 
     /// Whether another answer may wait for the disk.
+    #[inline]
     pub(crate) fn room_to_wait(&self) -> Result<(), Fail> {
         let limits = &self.options.limits;
         let unflushed = self.store.end().0.saturating_sub(self.store.flushed().0);
@@ -218,12 +219,14 @@ impl Broker {
     }
 
     /// What the sender says about a topic that has to be made.
+    #[inline]
     fn wish<'a>(&self, send: &Send<'a>) -> Wish<'a> {
         let template = self.template(send.default_topic);
         Wish { template, queues: send.default_topic_queue_nums, unit: send.unit_mode == Some(true) }
     }
 
     /// The group whose retry topic is sent to.
+    #[inline]
     fn retry_group(&self, group: &str) -> Result<&GroupConfig, Fail> {
         let unknown = || {
             Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group not exist, {group}"))
@@ -474,6 +477,7 @@ impl Broker {
 }
 
 /// The queue that a sender asks for, if the topic has it; `None` lets the broker choose.
+#[inline]
 fn queue_asked(topic: &TopicConfig, queue_id: i32) -> Result<Option<QueueId>, Fail> {
     let (name, write_queues) = (&topic.topic_name, topic.write_queue_nums);
     match QueueId::try_from(queue_id) {
