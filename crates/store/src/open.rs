@@ -18,7 +18,7 @@ pub enum Cause {
     Locked,
     /// The system refused.
     Io(io::Error),
-    /// A name that no store has there.
+    /// A file that no store has there: its name, quoted, and what is wrong with it if the name is not.
     Foreign(String),
     /// Files of different sizes, or of an impossible size.
     Sizes {
@@ -79,7 +79,7 @@ impl fmt::Display for OpenError {
             ),
             Cause::Foreign(name) => write!(
                 f,
-                "{path} holds {name:?}, which is no file of a message store: is this the right directory? Move it \
+                "{path} holds {name}, which is no file of a message store: is this the right directory? Move it \
                  away or set storePathRootDir to another directory"
             ),
             Cause::Sizes { found, wanted } => write!(
@@ -109,6 +109,11 @@ fn is_full(kind: io::ErrorKind) -> bool {
 }
 
 impl OpenError {
+    /// `dir` holds something that is no part of a store.
+    pub(crate) fn foreign(dir: impl Into<PathBuf>, name: &str, why: Option<&str>) -> OpenError {
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        OpenError::new(dir, Cause::Foreign(format!("{name:?}{why}")))
+    }
     pub(crate) fn new(path: impl Into<PathBuf>, cause: Cause) -> OpenError {
         OpenError { path: path.into(), cause }
     }

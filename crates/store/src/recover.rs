@@ -11,6 +11,7 @@
 //! store, from the original's checkpoint and the queue files. How long it takes depends on the distance from
 //! there to the end, not on the size of the store.
 
+mod aside;
 mod dirs;
 mod queues;
 mod scan;
@@ -96,7 +97,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     let root = options.paths.root.clone();
     let first_dir = options.paths.commit_log.first().cloned();
     let dir = first_dir.ok_or_else(|| OpenError::new(&root, Cause::Option("storePathCommitLog is empty")))?;
-    dirs::look(&**disk, &options)?;
+    dirs::look(disk, &options)?;
     dirs::make(&**disk, &root)?;
     let lock = checkpoint::lock(&**disk, &options.paths).map_err(|why| {
         let cause = if why.kind() == io::ErrorKind::WouldBlock { Cause::Locked } else { Cause::Io(why) };
@@ -106,14 +107,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     dirs::make(&**disk, &options.paths.consume_queue())?;
 
     let mut report = Opened::default();
-    let left = left_behind(&**disk, &options, &mut report.lines).map_err(OpenError::io(&root))?;
+    let left = Left::read(&**disk, &options, &mut report.lines).map_err(OpenError::io(&root))?;
     let known = left.ends.as_ref();
-    let unsure_from = if left.aborted && !left.same_boot { left.flushed } else { u64::MAX };
-    let size = known.map(|ends| ends.segment_bytes);
-    let segments = dirs::segments(&**disk, &mut options, size, unsure_from, &mut report.lines)?;
-    if let Some(upto) = known.and_then(|ends| log_gone(ends, &left, segments.is_empty())) {
-        return Err(OpenError::new(&dir, Cause::LogGone { upto }));
-    }
+    let survey = dirs::survey(disk, &options, &left)?;
+    let segments = dirs::arrange(&**disk, &mut options, survey, &mut report.lines)?;
     match known {
         Some(ends) => options.queue_file_bytes = ends.queue_file_bytes,
         None => dirs::queue_file_bytes(&**disk, &mut options, &mut report.lines)?,
@@ -133,6 +130,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         last_ms: Millis(0),
         damaged: Vec::new(),
         odd: BTreeMap::new(),
+        tail: None,
         report,
     };
     checkpoint::mark_running(&**disk, &options.paths).map_err(OpenError::io(&recovery.root))?;
@@ -164,29 +162,29 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     })
 }
 
-/// How far the log reached that is not there: retention leaves its last file alone, so nobody but a wrong or
-/// unmounted disk takes all of it.
-fn log_gone(ends: &Ends, left: &Left, is_empty: bool) -> Option<u64> {
-    let ours = ends.checkpoints.contains(&left.digest);
-    (is_empty && ours && ends.covers.0 > 0 && !mutant!(WrongDiskAccepted)).then_some(ends.covers.0)
-}
+impl Left {
+    fn read(disk: &dyn Disk, options: &Options, lines: &mut Vec<Line>) -> io::Result<Left> {
+        let progress = checkpoint::load_progress(disk, &options.paths)?;
+        let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
+        let problems = progress.problems.iter().chain(&ends.problems);
+        lines.extend(problems.map(|problem| Line::warn(problem.to_string())));
+        let bytes = smallfile::read(disk, &options.paths.root.join("checkpoint"))?.unwrap_or_default();
+        let progress = progress.value.unwrap_or_default();
+        Ok(Left {
+            aborted: checkpoint::was_aborted(disk, &options.paths)?,
+            same_boot: progress.is_same_boot(disk),
+            flushed: progress.flushed.0,
+            index_synced: progress.index_synced,
+            ends: ends.value,
+            checkpoint: checkpoint::Checkpoint::parse(&bytes),
+            digest: Digest::of(&bytes),
+        })
+    }
 
-fn left_behind(disk: &dyn Disk, options: &Options, lines: &mut Vec<Line>) -> io::Result<Left> {
-    let progress = checkpoint::load_progress(disk, &options.paths)?;
-    let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
-    let problems = progress.problems.iter().chain(&ends.problems);
-    lines.extend(problems.map(|problem| Line::warn(problem.to_string())));
-    let bytes = smallfile::read(disk, &options.paths.root.join("checkpoint"))?.unwrap_or_default();
-    let progress = progress.value.unwrap_or_default();
-    Ok(Left {
-        aborted: checkpoint::was_aborted(disk, &options.paths)?,
-        same_boot: progress.is_same_boot(disk),
-        flushed: progress.flushed.0,
-        index_synced: progress.index_synced,
-        ends: ends.value,
-        checkpoint: checkpoint::Checkpoint::parse(&bytes),
-        digest: Digest::of(&bytes),
-    })
+    /// From here on a power cut may have taken names and lengths of files.
+    fn unsure_from(&self) -> u64 {
+        if self.aborted && !self.same_boot { self.flushed } else { u64::MAX }
+    }
 }
 
 struct Recovery<'a> {
@@ -200,6 +198,8 @@ struct Recovery<'a> {
     damaged: Vec<Range<u64>>,
     /// Entries that do not follow their predecessors, by queue.
     odd: BTreeMap<QueueSlot, Placed>,
+    /// What is cut off the log and is more than a crash explains; and what to say of it.
+    tail: Option<(Range<u64>, Line)>,
     report: Opened,
 }
 
@@ -268,7 +268,7 @@ impl Recovery<'_> {
         if left.aborted && !left.same_boot {
             cursor.doubt(flushed);
         }
-        loop {
+        let ended = loop {
             let why = match cursor.look(at)? {
                 Found::Record(record) => {
                     let size = u64::from(record.size);
@@ -277,9 +277,7 @@ impl Recovery<'_> {
                     let hollow = left.aborted && record.properties.last() == Some(&0);
                     let unsure = power_cut && at >= flushed;
                     if hollow && (unsure || cursor.find_behind(at + size - 1, self.last_ms)?.is_none()) {
-                        let line = format!("a torn record at {at} is cut off: its properties end in zeros");
-                        self.report.lines.push(Line::info(line));
-                        break;
+                        break "its properties end in zeros".into();
                     }
                     let Found::Record(record) = cursor.look(at)? else { continue };
                     at += size;
@@ -301,7 +299,7 @@ impl Recovery<'_> {
             }
             let behind = cursor.find_behind(at, self.last_ms)?;
             if mutant!(TruncateAtDamage) {
-                break;
+                break why;
             }
             match behind {
                 Some(good) if at < flushed || !power_cut => {
@@ -322,23 +320,49 @@ impl Recovery<'_> {
                 }
                 Some(good) => {
                     self.report.lines.push(Line::info(format!(
-                        "the power cut left a hole at {at} ({why}); what stands behind it, from {good} on, was never \
+                        "the power cut left a hole at {at}; what stands behind it, from {good} on, was never \
                          confirmed durable and is cut off"
                     )));
-                    break;
+                    break why;
                 }
-                None => {
-                    if why != scan::NOTHING_WRITTEN && why != scan::FILES_END {
-                        let line = format!("a torn record at {at} is cut off: {why}");
-                        self.report.lines.push(Line::info(line));
-                    }
-                    break;
-                }
+                None => break why,
             }
-        }
+        };
+        self.judge_tail(&mut cursor, at, left, &ended)?;
         self.log = log;
         self.log.reset_end(at);
         self.decide_odd()
+    }
+
+    /// What stands behind the end of the log is cut off. A crash tears one record; all else is kept as a copy.
+    fn judge_tail(&mut self, cursor: &mut Cursor<'_>, at: u64, left: &Left, why: &str) -> io::Result<()> {
+        let to = cursor.written_behind(at)?;
+        if to == at {
+            return Ok(());
+        }
+        if left.aborted && cursor.is_torn_record(at, to)? {
+            let line = format!("a torn record at {at} is cut off: {why}");
+            self.report.lines.push(Line::info(line));
+            return Ok(());
+        }
+        let n = to - at;
+        let line = if !left.aborted {
+            Line::error(format!(
+                "damage in the log: it was stopped cleanly, but {n} bytes at its end, from {at} on, are no message \
+                 ({why}); they are cut off"
+            ))
+        } else if left.same_boot && !self.report.foreign {
+            Line::error(format!(
+                "{n} bytes at the log's end, from {at} on, are no message ({why}); they are cut off"
+            ))
+        } else {
+            // A power cut takes any of what was not synced.
+            Line::warn(format!(
+                "the crash left {n} bytes behind the log's end at {at} ({why}); they are cut off"
+            ))
+        };
+        self.tail = Some((at..to, line));
+        Ok(())
     }
 
     fn dispatch(&mut self, record: &Record<'_>) {
@@ -468,9 +492,15 @@ impl Recovery<'_> {
     fn settle(&mut self, from: u64, left: &Left) -> Result<(), OpenError> {
         let dir = self.log.dir().clone();
         let end = self.log.end().0;
-        let as_left = self.report.clean && end == from;
+        let tail = self.tail.take();
+        let as_left = self.report.clean && end == from && tail.is_none();
         if !as_left {
             let aside = self.root.join(dirs::QUARANTINE);
+            if let Some((part, Line { level, text })) = tail {
+                let copy = aside::keep(&**self.disk, &self.log, &part, &aside)?;
+                let text = format!("{text}, a copy is in {}", copy.display());
+                self.report.lines.push(Line { level, text });
+            }
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
             if left.aborted && left.same_boot && !mutant!(RewriteSkipped) {

@@ -145,6 +145,15 @@ fn as_nobody(dir: &Dir) {
 }
 
 #[test]
+fn a_log_in_which_no_message_stands_is_left_as_it_is() {
+    for bytes in [vec![7; 100_000], vec![7; 2]] {
+        let dir = Dir::new();
+        dir.write("store/commitlog/00000000000000000000", bytes);
+        refused_over(&dir, &[], &["00000000000000000000", "no file of a message store", "storePathRootDir"]);
+    }
+}
+
+#[test]
 fn a_directory_of_somebody_else_is_left_as_it_is() {
     let dir = Dir::new();
     dir.write("store/commitlog/notes.txt", "mine");

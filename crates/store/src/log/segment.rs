@@ -84,10 +84,18 @@ pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::
         return Ok(Line::info(format!("{path}, made ahead and never used, is removed")));
     }
     disk.create_dir_all(aside)?;
-    disk.rename(&segment.path, &aside.join(file_name(segment.base)))?;
+    disk.rename(&segment.path, &aside.join(free_name(disk, aside, file_name(segment.base))?))?;
     disk.sync_dir(aside)?;
     let line = format!("{path} lies behind the end of the log and is moved to {}", aside.display());
     Ok(Line::warn(line))
+}
+
+/// A name that nothing has in `dir` yet: what was set aside earlier is not replaced.
+fn free_name(disk: &dyn Disk, dir: &Path, name: String) -> io::Result<String> {
+    let taken = disk.list(dir)?;
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let more = (1u32..).map(|n| format!("{name}.{n}"));
+    Ok(std::iter::once(name.clone()).chain(more).find(is_free).unwrap_or(name))
 }
 
 /// Twenty digits: the position of the file's first byte.

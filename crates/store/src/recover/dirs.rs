@@ -1,16 +1,23 @@
 //! What lies in the store's directories, checked before anything is believed.
 
+use super::{
+    Left,
+    scan::{Cursor, Found},
+};
 use crate::{
     disk::{Disk, Open},
     line::Line,
-    log::{Segment, file_name, parse_file_name, put_away},
+    log::{Log, Segment, file_name, parse_file_name, put_away},
     open::{Cause, OpenError},
     options::Options,
     queue::ENTRY_BYTES,
 };
+use kerolox_protocol::Millis;
 use std::{
     collections::VecDeque,
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Directory for what is not understood, under the root.
@@ -39,12 +46,13 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Refuses a directory that holds what no store has, before anything is made in it.
-pub(super) fn look(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
-    match log_files(disk, options) {
-        Err(refused @ OpenError { cause: Cause::Foreign(_), .. }) => Err(refused),
+/// Refuses a directory that is no whole store, before anything is made or changed in it.
+pub(super) fn look(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), OpenError> {
+    let looked = Left::read(&**disk, options, &mut Vec::new()).map_err(OpenError::io(&options.paths.root));
+    match looked.and_then(|left| survey(disk, options, &left)) {
         // What cannot be read is found again, under the name that was configured, where it is made.
-        _ => Ok(()),
+        Err(OpenError { cause: Cause::Io(_), .. }) | Ok(_) => Ok(()),
+        Err(refused) => Err(refused),
     }
 }
 
@@ -60,7 +68,7 @@ fn log_files(disk: &dyn Disk, options: &Options) -> Result<Vec<(u64, PathBuf, u6
             match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
                 Some(base) => found.push((base, dir.join(&entry.name), entry.len)),
                 None if mutant!(ForeignAccepted) => {}
-                None => return Err(OpenError::new(dir, Cause::Foreign(entry.name))),
+                None => return Err(OpenError::foreign(dir, &entry.name, None)),
             }
         }
     }
@@ -68,54 +76,169 @@ fn log_files(disk: &dyn Disk, options: &Options) -> Result<Vec<(u64, PathBuf, u6
     Ok(found)
 }
 
-/// The files of the log, in order and without gaps. A store keeps the file size it was made with, which is
-/// `known` if a Kerolox had it before. From `unsure_from` on a power cut may have taken names and lengths.
-pub(super) fn segments(
+/// The files of the log, in order and without gaps, and what is to be done with each.
+pub(super) struct Survey {
+    segment_bytes: u64,
+    files: Vec<(u64, PathBuf, Fate)>,
+}
+
+/// What is to be done with a log file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// It is shorter than the others: a crash came before its length was set, or while its end was cleared.
+    Lengthened,
+    /// A power cut took the one before it.
+    PutAway,
+}
+
+/// Judges the files of the log by their names, their lengths and, where nothing else is known of them, by what
+/// stands in them. Changes nothing.
+pub(super) fn survey(disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Result<Survey, OpenError> {
+    let found = log_files(&**disk, options)?;
+    let segment_bytes = segment_bytes(&found, options, left)?;
+    let unsure_from = left.unsure_from();
+    let mut files: Vec<(u64, PathBuf, Fate)> = Vec::new();
+    let mut next = None;
+    let last = found.len().saturating_sub(1);
+    for (n, (base, path, len)) in found.into_iter().enumerate() {
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        if base % segment_bytes != 0 || base > i64::MAX as u64 / 2 {
+            let why = format!("files of {segment_bytes} bytes have other names");
+            return Err(OpenError::foreign(dir, &file_name(base), Some(&why)));
+        }
+        let first = if base > unsure_from { unsure_from - unsure_from % segment_bytes } else { base };
+        let wanted = next.unwrap_or(first);
+        if base != wanted {
+            if wanted + segment_bytes <= unsure_from && !mutant!(GapAccepted) {
+                return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
+            }
+            // What was never synced need not survive in order. Nothing in it was confirmed durable.
+            files.push((base, path, Fate::PutAway));
+            continue;
+        }
+        let fate = match len {
+            len if len == segment_bytes => Fate::Stays,
+            len if len < segment_bytes && (n == last || base >= unsure_from) => Fate::Lengthened,
+            found => return Err(OpenError::new(path, Cause::Sizes { found, wanted: segment_bytes })),
+        };
+        files.push((base, path, fate));
+        next = Some(base + segment_bytes);
+    }
+    let survey = Survey { segment_bytes, files };
+    survey.has_log(options, left)?;
+    survey.has_records(disk, options, left)?;
+    Ok(survey)
+}
+
+/// Bytes of a log file. A store keeps the size it was made with.
+fn segment_bytes(found: &[(u64, PathBuf, u64)], options: &Options, left: &Left) -> Result<u64, OpenError> {
+    let known = left.ends.as_ref().map(|ends| ends.segment_bytes);
+    let first = found.first().filter(|(_, _, len)| *len > 0);
+    // A crash may have left the only file shorter.
+    let cut = |len: u64| left.aborted && found.len() == 1 && len < SEGMENT_BYTES_MIN;
+    let told = known.or(first.map(|(_, _, len)| *len).filter(|len| !cut(*len)));
+    let possible = SEGMENT_BYTES_MIN..=i32::MAX as u64;
+    match (told.filter(|_| !found.is_empty()), first) {
+        (Some(bytes), _) if possible.contains(&bytes) => Ok(bytes),
+        (Some(bytes), Some((base, path, _))) => {
+            let why = format!("{bytes} bytes; a log file has 4 KiB to 2 GiB - 1");
+            let dir = path.parent().unwrap_or(&options.paths.root);
+            Err(OpenError::foreign(dir, &file_name(*base), Some(&why)))
+        }
+        _ if possible.contains(&options.segment_bytes) => Ok(options.segment_bytes),
+        _ => {
+            let cause = Cause::Option("mappedFileSizeCommitLog must be between 4 KiB and 2 GiB - 1");
+            Err(OpenError::new(&options.paths.root, cause))
+        }
+    }
+}
+
+impl Survey {
+    /// Refuses when all of a log is gone: retention leaves its last file alone, so nobody but a wrong or unmounted
+    /// disk takes all of it.
+    fn has_log(&self, options: &Options, left: &Left) -> Result<(), OpenError> {
+        let ours = left.ends.as_ref().filter(|ends| ends.checkpoints.contains(&left.digest));
+        let upto = ours.map_or(0, |ends| ends.covers.0);
+        if !self.files.is_empty() || upto == 0 || mutant!(WrongDiskAccepted) {
+            return Ok(());
+        }
+        let dir = options.paths.commit_log.first().unwrap_or(&options.paths.root);
+        Err(OpenError::new(dir, Cause::LogGone { upto }))
+    }
+
+    /// Refuses files of which nobody knows that they ever held a record, and that hold something else.
+    fn has_records(&self, disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Result<(), OpenError> {
+        let Some((first, path, _)) = self.files.first() else { return Ok(()) };
+        // A crash may leave a log whose first record is torn.
+        if left.aborted || left.ends.as_ref().is_some_and(|ends| ends.covers.0 > *first) {
+            return Ok(());
+        }
+        let dir = path.parent().unwrap_or(&options.paths.root);
+        match self.foreign_bytes(disk).map_err(OpenError::io(path))? {
+            Some((base, why)) => Err(OpenError::foreign(dir, &file_name(base), Some(&why))),
+            None => Ok(()),
+        }
+    }
+
+    /// The file that holds something although no record stands in any; and what stands at its start.
+    fn foreign_bytes(&self, disk: &Arc<dyn Disk>) -> io::Result<Option<(u64, String)>> {
+        let whole = self.files.iter().filter(|(_, _, fate)| *fate == Fate::Stays);
+        let segments = whole.map(|(base, path, _)| Segment::existing(*base, path.clone())).collect();
+        let log = Log::looked_at(disk, self.segment_bytes, segments);
+        let mut cursor = Cursor::new(&log);
+        for segment in log.segments().iter().rev() {
+            if let Found::Record(_) = cursor.look(segment.base)? {
+                return Ok(None);
+            }
+        }
+        let first = log.first().0;
+        if cursor.find_behind(first, Millis(i64::MIN))?.is_some() {
+            return Ok(None);
+        }
+        for segment in log.segments() {
+            let base = segment.base;
+            if cursor.written_behind(base)? > base {
+                let why = match cursor.look(base)? {
+                    Found::Nothing(why) => format!("no message stands in it: {why}"),
+                    _ => "no message stands in it".into(),
+                };
+                return Ok(Some((base, why)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Does with the files of the log what the survey found right.
+pub(super) fn arrange(
     disk: &dyn Disk,
     options: &mut Options,
-    known: Option<u64>,
-    unsure_from: u64,
+    survey: Survey,
     lines: &mut Vec<Line>,
 ) -> Result<VecDeque<Segment>, OpenError> {
-    let found = log_files(disk, options)?;
-    // The last file may be shorter: a crash came before its length was set, or while its end was cleared.
-    let first = found.first().map(|(_, _, len)| *len).filter(|len| *len > 0);
-    let size = known.or(first);
-    if let Some(size) = size.filter(|size| *size != options.segment_bytes && !found.is_empty()) {
+    let size = survey.segment_bytes;
+    if size != options.segment_bytes {
         lines.push(Line::info(format!(
             "log files have {size} bytes, mappedFileSizeCommitLog says {}: the store keeps its size",
             options.segment_bytes
         )));
         options.segment_bytes = size;
     }
-    if options.segment_bytes < SEGMENT_BYTES_MIN || options.segment_bytes > i32::MAX as u64 {
-        let cause = Cause::Option("mappedFileSizeCommitLog must be between 4 KiB and 2 GiB - 1");
-        return Err(OpenError::new(&options.paths.root, cause));
-    }
-    let mut segments: VecDeque<Segment> = VecDeque::new();
-    let last = found.len().saturating_sub(1);
-    for (n, (base, path, len)) in found.into_iter().enumerate() {
-        if base % options.segment_bytes != 0 || base > i64::MAX as u64 / 2 {
-            return Err(OpenError::new(path, Cause::Foreign(file_name(base))));
-        }
-        let first = if base > unsure_from { unsure_from - unsure_from % options.segment_bytes } else { base };
-        let wanted = segments.back().map_or(first, |last| last.base + options.segment_bytes);
-        if base != wanted {
-            if wanted + options.segment_bytes <= unsure_from && !mutant!(GapAccepted) {
-                let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-                return Err(OpenError::new(dir, Cause::Gap { missing: file_name(wanted) }));
+    let mut segments = VecDeque::new();
+    for (base, path, fate) in survey.files {
+        match fate {
+            Fate::Stays => {}
+            Fate::Lengthened => {
+                let lengthen = disk.open(&path, Open::Write).and_then(|file| file.set_len(size));
+                lengthen.map_err(OpenError::io(&path))?;
             }
-            // What was never synced need not survive in order. Nothing in it was confirmed durable.
-            let aside = options.paths.root.join(QUARANTINE);
-            let moved = put_away(disk, &Segment::existing(base, path), &aside);
-            lines.push(moved.map_err(OpenError::io(&aside))?);
-            continue;
-        }
-        if len < options.segment_bytes && (n == last || base >= unsure_from) {
-            let lengthen = disk.open(&path, Open::Write).and_then(|file| file.set_len(options.segment_bytes));
-            lengthen.map_err(OpenError::io(&path))?;
-        } else if len != options.segment_bytes {
-            return Err(OpenError::new(path, Cause::Sizes { found: len, wanted: options.segment_bytes }));
+            Fate::PutAway => {
+                let aside = options.paths.root.join(QUARANTINE);
+                let moved = put_away(disk, &Segment::existing(base, path), &aside);
+                lines.push(moved.map_err(OpenError::io(&aside))?);
+                continue;
+            }
         }
         segments.push_back(Segment::existing(base, path));
     }

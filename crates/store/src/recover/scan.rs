@@ -124,6 +124,32 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// End of the last byte in the file of `at` that is not zero; `at` if there is none behind it. A long run of
+    /// zeros ends the search.
+    pub(super) fn written_behind(&mut self, at: u64) -> io::Result<u64> {
+        let Some(end) = self.segment_end(at) else { return Ok(at) };
+        let (mut from, mut written) = (at, at);
+        while from < end && from - written < ZEROS_MAX {
+            let n = ((end - from) as usize).min(WINDOW);
+            if let Some(last) = self.fetch(from, n)?.iter().rposition(|b| *b != 0) {
+                written = from + last as u64 + 1;
+            }
+            from += n as u64;
+        }
+        Ok(written)
+    }
+
+    /// Whether what stands from `at` to `to` can be the beginning of one record that was meant to stand there.
+    pub(super) fn is_torn_record(&mut self, at: u64, to: u64) -> io::Result<bool> {
+        let room = self.segment_end(at).map_or(0, |end| end - at);
+        if to - at < FIXED_BYTES as u64 || room < FIXED_BYTES as u64 {
+            return Ok(true);
+        }
+        let head = self.fetch(at, FIXED_BYTES)?;
+        let (size, magic) = (u64::from(be32(head, 0)), be32(head, 4));
+        Ok(matches!(magic, MAGIC | MAGIC_V2) && be64(head, 28) == at && size <= room && at + size >= to)
+    }
+
     /// The first position behind `at` where a good record stands that is not older than `since`. Looks through
     /// the rest of the file up to a long run of zeros, then at the first bytes of the files that follow.
     pub(super) fn find_behind(&mut self, at: u64, since: Millis) -> io::Result<Option<u64>> {
