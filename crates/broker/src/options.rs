@@ -69,15 +69,15 @@ impl Default for Limits {
 }
 
 impl Options {
-    /// Options from the keys. `advertised` is used unless `brokerIP1` names an address.
+    /// Options from the keys. `advertised` is what `brokerIP1` means: whoever starts the broker knows how names
+    /// are looked up.
     pub fn new(
         broker: BrokerConfig,
         store: StoreConfig,
         server: ServerConfig,
         advertised: IpAddr,
     ) -> Options {
-        let ip = broker.broker_ip1.trim().parse().unwrap_or(advertised);
-        let store_host = SocketAddr::new(ip, server.listen_port.0);
+        let store_host = SocketAddr::new(advertised, server.listen_port.0);
         Options {
             broker,
             store,

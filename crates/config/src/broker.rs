@@ -17,7 +17,7 @@ config! {
         "rocketmqHome" Restart rocketmq_home: PathText = PathText::default(), meaningless("nothing is installed: one binary, no scripts and no logging files");
         /// Name servers to register with, all of them.
         "namesrvAddr" Live namesrv_addr: Addresses = Addresses::default(), obeyed, important;
-        /// Address told to clients and written into message ids: a name, an IPv4 or an IPv6 address.
+        /// Address told to clients and written into message ids: an IPv4 or an IPv6 address, or a name, which is looked up once at the start.
         "brokerIP1" Restart broker_ip1: String = String::new(), obeyed, important;
         /// Address told to replicas.
         "brokerIP2" Restart broker_ip2: String = String::new(), obeyed;

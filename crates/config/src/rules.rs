@@ -4,6 +4,7 @@
 
 use crate::load::{About, Loaded, Machine, Origin, Problem, Role};
 use crate::{BrokerRole, Count, Kind, Number, PathText, Port};
+use std::net::IpAddr;
 
 /// What a rule found about one key.
 pub(crate) struct Finding {
@@ -92,6 +93,7 @@ pub(crate) fn between_keys(loaded: &mut Loaded) -> Vec<Finding> {
     findings.extend(role_and_id(loaded));
     findings.extend(role_is_later(loaded));
     findings.extend(no_own_name(loaded));
+    findings.extend(no_own_address(loaded));
     findings.extend(disk_ratios(loaded));
     findings
 }
@@ -165,6 +167,43 @@ fn no_own_name(loaded: &Loaded) -> Vec<Finding> {
         verdict: Verdict::Refused("a name of letters, digits, `-` and `_`".to_owned()),
     };
     names.into_iter().filter(|(_, value)| value.is_empty()).map(refused).collect()
+}
+
+/// What is told to clients must be something they can connect to; a name is looked up at the start.
+fn no_own_address(loaded: &Loaded) -> Vec<Finding> {
+    let addresses = [("brokerIP1", &loaded.broker.broker_ip1), ("brokerIP2", &loaded.broker.broker_ip2)];
+    let wrong = |(key, value): &(&'static str, &String)| loaded.written.contains(key) && !is_address(value);
+    let refused = |(key, value): (&'static str, &String)| Finding {
+        key,
+        value: value.clone(),
+        verdict: Verdict::Refused(format!(
+            "an address that clients can connect to, as 10.0.0.7, or a host name; without `{key}=` one of this \
+             machine's addresses is chosen"
+        )),
+    };
+    addresses.into_iter().filter(wrong).map(refused).collect()
+}
+
+fn is_address(text: &str) -> bool {
+    match text.trim().parse() {
+        Ok(IpAddr::V4(ip)) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+        Ok(IpAddr::V6(ip)) => !ip.is_unspecified() && !ip.is_multicast(),
+        Err(_) => is_host_name(text.trim()),
+    }
+}
+
+/// As RFC 1123 has it, and `_`, which names of containers have. A last part of digits is an address gone wrong.
+fn is_host_name(text: &str) -> bool {
+    let part = |part: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&part.len())
+            && part.chars().all(inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253 && text.split('.').all(part) && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Deleting must begin before refusing, or a full disk is never emptied.

@@ -175,6 +175,27 @@ fn a_master_has_id_0_and_a_slave_needs_one_above() {
 }
 
 #[test]
+fn an_address_nobody_can_connect_to_is_refused() {
+    for wrong in
+        ["0.0.0.0", "::", "224.0.0.1", "10.0.0", "300.1.1.1", "a b", "http://x", "10.0.0.7:10911", "-x", ""]
+    {
+        for key in ["brokerIP1", "brokerIP2"] {
+            let words = [format!("{key}={wrong}")];
+            let found = problems(Given { words: &[&words[0]], ..NOTHING });
+            let wanted = format!("{key}={wrong}: wanted an address that clients can connect to, as 10.0.0.7");
+            assert!(found.len() == 1 && found[0].contains(&wanted), "{found:?}");
+            assert!(found[0].contains(&format!("without `{key}=`")), "{found:?}");
+        }
+    }
+    for right in
+        ["10.0.0.7", " 10.0.0.7 ", "::1", "localhost", "broker-1.rmq.svc.cluster.local", "rmq_broker", "7up"]
+    {
+        file(&format!("brokerIP1={right}\n"));
+    }
+    assert_eq!(file("").broker.broker_ip1, "", "nobody wrote one");
+}
+
+#[test]
 fn ports_follow_from_the_first() {
     for (port, problem) in [("2", true), ("3", false), ("65534", false), ("65535", true), ("0", false)] {
         let words = [format!("listenPort={port}")];

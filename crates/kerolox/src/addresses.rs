@@ -1,9 +1,11 @@
 //! Which address of this machine others are told.
 //!
 //! The commonest trouble of operators is a broker that advertises an address its clients cannot reach. So the
-//! choice is made by a rule, named in the log with every candidate, and overruled by `brokerIP1`.
+//! choice is made by a rule, named in the log with every candidate, and overruled by `brokerIP1`. A name there is
+//! looked up once, at the start.
 
-use std::net::IpAddr;
+use anyhow::{Context, Result};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
 /// An address of this machine and the interface that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +28,41 @@ pub fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
     candidates.iter().min_by_key(|candidate| rank(candidate))
 }
 
-fn rank(candidate: &Candidate) -> u8 {
+/// The address that `brokerIP1` means: itself, or what the name stands for, IPv4 before IPv6. Loopback where nobody
+/// wrote one and the machine has none. Asks the system's resolver, which may take its time.
+pub fn resolve(told: &str) -> Result<IpAddr> {
+    let told = told.trim();
+    if told.is_empty() {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    if let Ok(ip) = told.parse() {
+        return Ok(ip);
+    }
+    let hint = || {
+        format!(
+            "brokerIP1={told}: the name stands for no address; write an address as 10.0.0.7, or leave the key away to have one chosen"
+        )
+    };
+    let found = (told, 0).to_socket_addrs().with_context(hint)?;
+    let usable = found.map(|found| found.ip()).filter(|ip| !ip.is_unspecified());
+    usable.min_by_key(IpAddr::is_ipv6).with_context(hint)
+}
+
+/// Why clients on other machines may not reach `ip`, if that is to be feared.
+pub fn trouble(ip: IpAddr, candidates: &[Candidate]) -> Option<&'static str> {
+    if ip.is_loopback() {
+        return Some("only clients on this machine can reach it");
+    }
+    let found = candidates.iter().find(|candidate| candidate.ip == ip)?;
+    is_bridge(found).then_some("it is a container bridge's, which other machines cannot reach")
+}
+
+fn is_bridge(candidate: &Candidate) -> bool {
     let bridge = ["docker", "br-", "virbr", "veth", "cni", "flannel", "podman"];
+    bridge.iter().any(|prefix| candidate.interface.starts_with(prefix))
+}
+
+fn rank(candidate: &Candidate) -> u8 {
     let link_local = match candidate.ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -35,7 +70,7 @@ fn rank(candidate: &Candidate) -> u8 {
     match candidate.ip {
         ip if ip.is_loopback() => 4,
         _ if link_local => 3,
-        _ if bridge.iter().any(|prefix| candidate.interface.starts_with(prefix)) => 2,
+        _ if is_bridge(candidate) => 2,
         IpAddr::V6(_) => 1,
         IpAddr::V4(_) => 0,
     }
@@ -51,12 +86,36 @@ pub fn list(candidates: &[Candidate]) -> String {
 mod tests {
     use super::*;
 
+    fn of(found: &[(&str, &str)]) -> Vec<Candidate> {
+        let each = found.iter();
+        each.map(|(interface, ip)| Candidate { interface: (*interface).into(), ip: ip.parse().unwrap() })
+            .collect()
+    }
+
     fn choice(found: &[(&str, &str)]) -> String {
-        let candidates: Vec<_> = found
-            .iter()
-            .map(|(interface, ip)| Candidate { interface: (*interface).into(), ip: ip.parse().unwrap() })
-            .collect();
-        choose(&candidates).unwrap().ip.to_string()
+        choose(&of(found)).unwrap().ip.to_string()
+    }
+
+    #[test]
+    fn names_are_looked_up_and_what_is_none_is_an_error() {
+        assert_eq!(resolve(" 10.0.0.7 ").unwrap().to_string(), "10.0.0.7");
+        assert_eq!(resolve("2001:db8::1").unwrap().to_string(), "2001:db8::1");
+        assert!(resolve("localhost").unwrap().is_loopback());
+        assert_eq!(resolve("").unwrap().to_string(), "127.0.0.1");
+        // A name that no resolver may know (RFC 6761).
+        let why = resolve("nonsense.invalid").unwrap_err().to_string();
+        assert!(why.contains("brokerIP1=nonsense.invalid") && why.contains("leave the key away"), "{why}");
+    }
+
+    #[test]
+    fn addresses_that_others_cannot_reach_are_told_apart() {
+        let found = of(&[("lo", "127.0.0.1"), ("docker0", "172.17.0.1"), ("eth0", "10.0.0.7")]);
+        let trouble = |ip: &str| trouble(ip.parse().unwrap(), &found);
+        assert!(trouble("127.0.0.1").unwrap().contains("this machine"));
+        assert!(trouble("::1").unwrap().contains("this machine"));
+        assert!(trouble("172.17.0.1").unwrap().contains("container bridge"));
+        assert_eq!(trouble("10.0.0.7"), None);
+        assert_eq!(trouble("203.0.113.9"), None, "a translated address is the operator's business");
     }
 
     #[test]

@@ -107,6 +107,10 @@ fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
 }
 
 fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
+    let ip = addresses::resolve(&loaded.broker.broker_ip1)?;
+    if bind.is_unspecified() {
+        warn_of_unreachable(ip);
+    }
     let port = loaded.server.listen_port.0;
     let vip = loaded.server.vip_port();
     let addrs: Vec<_> =
@@ -126,8 +130,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     }
     let clock = System::new();
     let net = net_options("broker", &loaded.server);
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, loopback);
+    let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, ip);
     // Changed settings are kept in the file, wherever the process goes to work.
     options.config_file = loaded.file.as_deref().and_then(|file| std::path::absolute(file).ok());
     options.seed = seed(clock.now().wall);
@@ -147,6 +150,14 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     }
     let running = Server::new(listeners, net, clock, service)?.spawn()?;
     Ok(Started { running, addr, boot_line })
+}
+
+/// Clients of other machines are welcome, but would be told an address that they cannot reach.
+fn warn_of_unreachable(told: IpAddr) {
+    let candidates = addresses::candidates();
+    if let Some(trouble) = addresses::trouble(told, &candidates) {
+        warn!(candidates = %addresses::list(&candidates), "the broker listens on all addresses, but clients are told {told}: {trouble}; set brokerIP1 to an address that clients can reach");
+    }
 }
 
 fn report(loaded: &Loaded) {

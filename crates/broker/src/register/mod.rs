@@ -69,11 +69,18 @@ impl Facts<'_> {
         }
     }
 
-    /// Where replication listens: `brokerIP2`, one port up.
+    /// Where replicas would find this master: `brokerIP2`, one port up. Name servers of 4.9 refuse a registration
+    /// without it and tell it to slaves only; before there is replication, a slave's connection is refused.
     fn ha_addr(&self) -> String {
         let host = self.options.store_host;
-        let ip = self.options.broker.broker_ip2.trim().parse().unwrap_or(host.ip());
-        std::net::SocketAddr::new(ip, host.port().wrapping_add(1)).to_string()
+        let port = host.port().wrapping_add(1);
+        match self.options.broker.broker_ip2.trim() {
+            "" => std::net::SocketAddr::new(host.ip(), port).to_string(),
+            told => match told.parse() {
+                Ok(ip) => std::net::SocketAddr::new(ip, port).to_string(),
+                Err(_) => format!("{told}:{port}"),
+            },
+        }
     }
 
     /// A topic as name servers see it: while the broker as a whole may not be read or written, no topic may.

@@ -183,7 +183,25 @@ fn a_broker_without_an_address_says_what_it_chose_and_from_what() {
     broker.stop();
     let broker = Server::start(&words);
     broker.out(boot_line);
-    assert!(!broker.stop().err.iter().any(|line| line.contains("address told to clients")));
+    let ended = broker.stop();
+    assert!(!ended.err.iter().any(|line| line.contains("address told to clients")));
+    // But that it is no address for others is worth a warning: the broker listens on all.
+    let warned =
+        |line: &String| line.contains("WARN") && line.contains("clients are told 127.0.0.1: only clients on");
+    assert_eq!(ended.err.iter().filter(|line| warned(line)).count(), 1, "{:#?}", ended.err);
+}
+
+#[test]
+fn a_name_as_address_is_looked_up_at_the_start() {
+    let dir = Dir::new();
+    let (_ns, ns_addr) = namesrv(&dir, "ns", 0);
+    let mut words = broker_words(&dir, "store", &ns_addr.to_string());
+    words.retain(|word| !word.starts_with("brokerIP1="));
+    words.push("brokerIP1=localhost".into());
+    let broker = Server::start(&words);
+    let (addr, _) = broker.out(boot_line);
+    assert!(addr.ip().is_loopback(), "{addr}");
+    broker.stop();
 }
 
 #[test]

@@ -58,6 +58,19 @@ fn a_file_that_cannot_be_used_is_answered_with_all_its_problems() {
 }
 
 #[test]
+fn an_address_nobody_can_connect_to_ends_the_start() {
+    let dir = Dir::new();
+    refused_over(
+        &dir,
+        &["brokerIP1=0.0.0.0"],
+        &["brokerIP1=0.0.0.0: wanted an address", "without `brokerIP1=`"],
+    );
+    // No resolver may know the name (RFC 6761).
+    let wanted = ["brokerIP1=nonsense.invalid: the name stands for no address", "leave the key away"];
+    refused_over(&dir, &["brokerIP1=nonsense.invalid"], &wanted);
+}
+
+#[test]
 fn a_file_that_is_no_utf_8_is_read_as_the_original_reads_it() {
     let dir = Dir::new();
     let file = dir.write("broker.conf", b"# caf\xe9 \xb5\xc4\nbrokerName=latin\nlistenPort=12345\n");
