@@ -18,6 +18,7 @@ use crate::{
     state::{State, StateError},
     stats::Stats,
     topics::Topics,
+    transaction::Ended,
 };
 use kerolox_net::Now;
 use kerolox_protocol::{Millis, TopicName};
@@ -63,6 +64,7 @@ impl Broker {
         let (mut store, report) = opened.map_err(StartError::Store)?;
         let mut lines = report.lines;
         let (state, pieces) = State::load(&mut store, &mut lines).map_err(StartError::State)?;
+        let ended = Ended::load(&store, &mut lines);
         let topics = Topics::builtin(&options);
         let interval = Millis(options.broker.flush_consumer_offset_interval.0);
         let mut broker = Broker {
@@ -77,6 +79,7 @@ impl Broker {
             desk: Desk::new(Arc::clone(&disk), now),
             hold: Hold::new(options.limits.held_pulls),
             parked: Parked::default(),
+            ended,
             again: Again::default(),
             delay: Delay::new(&options.delay_levels()),
             export: Export::new(Arc::clone(&disk), config_dir.clone(), now.mono + interval),

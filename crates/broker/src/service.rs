@@ -32,7 +32,7 @@ use crate::{
     state::State,
     stats::Stats,
     topics::{SCHEDULE_TOPIC, Topics},
-    transaction,
+    transaction::{self, Ended},
 };
 use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
@@ -76,6 +76,7 @@ pub struct Broker {
     pub(crate) desk: Desk,
     pub(crate) hold: Hold<QueueSlot, Kept>,
     pub(crate) parked: Parked,
+    pub(crate) ended: Ended,
     pub(crate) again: Again,
     pub(crate) state: State,
     pub(crate) export: Export,

@@ -5,7 +5,8 @@
 //!                          │                                    op message   ◄─┘
 //!                          └─────────END_TRANSACTION rollback──► op message
 //! ```
-//! Topics and records are the original's, so a 4.9 broker can go on with them. Asking producers about halves
+//! Topics and records are the original's, so a 4.9 broker can go on with them; an op message says in a property of
+//! its own how the half was ended. A half is ended once: what was ended lately is remembered, in bounds. Asking producers about halves
 //! that nobody ended (code 39) is not here yet: such halves stay in their topic.
 
 use crate::{
@@ -17,11 +18,12 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
-    LogOffset, QueueId, TopicName,
+    LogOffset, QueueId, TopicName, properties,
     record::{self, Draft, Entry, Record, SYS_TRANSACTION_MASK},
     rpc::transaction::{EndTransaction, EndTransactionRequest},
 };
-use kerolox_store::{Appended, Dispatch};
+use kerolox_store::{Appended, Dispatch, Line, QueueEntry, Store};
+use std::collections::BTreeMap;
 
 handlers![EndTransaction];
 
@@ -36,8 +38,94 @@ const COMMIT: i32 = 8;
 /// Request value of a rollback.
 const ROLLBACK: i32 = 12;
 const QUEUE: QueueId = QueueId(0);
+/// Property of an op message: how its half was ended. Those of a 4.9 broker have none.
+const HOW: &str = "KEROLOX_ENDED";
+/// Ended halves that are remembered: some megabytes. An older one can be ended again, as in the original.
+const ENDED_MAX: usize = 200_000;
+/// Op messages that are read at the start: each may be a read of the device.
+const LOADED_MAX: u64 = 16_384;
 /// Properties of a half that its sender does not choose.
 const DROPPED: &[&str] = &["WAIT", "CLUSTER", "REAL_TOPIC", "REAL_QID"];
+
+/// How a half was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Commit,
+    Rollback,
+    /// By a broker that does not write it down.
+    Unknown,
+}
+
+impl How {
+    fn name(self) -> &'static str {
+        match self {
+            How::Commit => "commit",
+            How::Rollback => "rollback",
+            How::Unknown => "unknown",
+        }
+    }
+
+    fn of(name: Option<&str>) -> How {
+        let known = [How::Commit, How::Rollback];
+        known.into_iter().find(|how| name == Some(how.name())).unwrap_or(How::Unknown)
+    }
+}
+
+/// The halves that were ended lately, by their place in the half queue. Clients repeat themselves when an answer
+/// is lost, and a checked producer may answer twice.
+#[derive(Debug, Default)]
+pub(crate) struct Ended(BTreeMap<i64, How>);
+
+impl Ended {
+    /// What the newest op messages say. One that cannot be read is reported and passed over: its half could be
+    /// ended twice.
+    pub(crate) fn load(store: &Store, lines: &mut Vec<Line>) -> Ended {
+        let mut ended = Ended::default();
+        let Some(slot) = store.find_slot(OP_TOPIC, QUEUE) else { return ended };
+        let bounds = store.bounds(slot);
+        let mut next = bounds.min.max(kerolox_protocol::QueueOffset(bounds.max.0.saturating_sub(LOADED_MAX)));
+        let mut entries = Vec::new();
+        while next < bounds.max {
+            entries.clear();
+            let read = store.entries(slot, next, 4_096, &mut entries);
+            if read.is_err() || entries.is_empty() {
+                let line = format!(
+                    "the queue of {OP_TOPIC} cannot be read at {next}: transactions ended before may be ended again"
+                );
+                lines.push(Line::error(line));
+                return ended;
+            }
+            next += entries.len() as u64;
+            let unread = entries.iter().filter(|entry| ended.load_op(store, entry).is_none()).count();
+            if unread > 0 {
+                let line = format!(
+                    "{unread} messages of {OP_TOPIC} cannot be read: the transactions they name may be ended again"
+                );
+                lines.push(Line::error(line));
+            }
+        }
+        ended
+    }
+
+    fn load_op(&mut self, store: &Store, entry: &QueueEntry) -> Option<()> {
+        let bytes = store.record(entry.at).ok()??;
+        let Ok(Entry::Message(op)) = record::parse(&bytes) else { return None };
+        let how = How::of(properties::get_str(op.properties, HOW));
+        // 5.x writes several into one message.
+        for half in std::str::from_utf8(op.body).ok()?.split(',').filter_map(|half| half.trim().parse().ok())
+        {
+            self.note(half, how);
+        }
+        Some(())
+    }
+
+    fn note(&mut self, half: i64, how: How) {
+        self.0.insert(half, how);
+        if self.0.len() > ENDED_MAX {
+            self.0.pop_first();
+        }
+    }
+}
 
 impl Broker {
     /// Stores a half in place of the message `draft`. A delay counts from the commit.
@@ -116,11 +204,12 @@ impl Broker {
     }
 
     /// Notes that a half was ended, so that nobody is asked about it.
-    fn append_op(&mut self, now: Now, half: &Record<'_>, out: &mut Out) -> Result<Appended, Fail> {
+    fn append_op(&mut self, now: Now, half: &Record<'_>, how: How, out: &mut Out) -> Result<Appended, Fail> {
         let topic = self.own_topic(now, OP_TOPIC, out)?;
         let body = half.queue_offset.to_string();
         let mut properties = Vec::new();
         props::push(&mut properties, "TAGS", OP_TAG);
+        props::push(&mut properties, HOW, how.name());
         let slot = self.slot(&topic, QUEUE);
         self.append_own(now, &topic, slot, &properties, body.as_bytes()).map_err(refused)
     }
@@ -133,9 +222,9 @@ impl Handle<EndTransaction> for Broker {
         request: EndTransactionRequest,
         out: &mut Out,
     ) -> Result<Reply<()>, Fail> {
-        let commit = match request.commit_or_rollback {
-            COMMIT => true,
-            ROLLBACK => false,
+        let how = match request.commit_or_rollback {
+            COMMIT => How::Commit,
+            ROLLBACK => How::Rollback,
             // Not decided yet; clients expect no answer to this.
             _ => return Ok(Reply::Later),
         };
@@ -157,10 +246,28 @@ impl Handle<EndTransaction> for Broker {
         if half.queue_offset != request.tran_state_table_offset {
             return Err(Fail::error("the transaction state table offset wrong"));
         }
-        if commit {
+        match self.ended.0.get(&half.queue_offset) {
+            None => {}
+            Some(before) if *before == how => return Ok(Reply::ok(())),
+            Some(before) => {
+                let done = match before {
+                    How::Commit => "it was committed",
+                    How::Rollback => "it was rolled back",
+                    How::Unknown => "another broker ended it and did not write down how",
+                };
+                let remark = format!(
+                    "the transaction was ended before: {done}, and the {} changes nothing",
+                    how.name()
+                );
+                return Err(Fail::error(remark));
+            }
+        }
+        if how == How::Commit {
             self.commit_half(call.now, &half, &known)?;
         }
-        self.append_op(call.now, &half, out)?;
+        // Also if the op message is refused: what is stored must not be stored again.
+        self.ended.note(half.queue_offset, how);
+        self.append_op(call.now, &half, how, out)?;
         Ok(Reply::ok(()))
     }
 }

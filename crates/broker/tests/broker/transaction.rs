@@ -5,9 +5,11 @@ use crate::{
     rig::{Ask, Got, Rig},
 };
 use kerolox_protocol::{
-    code, msgid, properties,
+    QueueId, TopicName, code, msgid, properties,
+    record::Draft,
     rpc::{produce::SendRequestV2, transaction::EndTransactionRequest},
 };
+use kerolox_store::Dispatch;
 
 const COMMIT: i32 = 8;
 const ROLLBACK: i32 = 12;
@@ -104,6 +106,67 @@ fn only_a_half_can_be_ended_and_only_as_it_was_sent() {
         "the transaction state table offset wrong",
     );
     assert_eq!(pulled(&mut rig, "T", 2).code(), code::PULL_NOT_FOUND);
+}
+
+#[test]
+fn a_half_is_ended_once_whatever_is_said_later() {
+    let mut rig = Rig::new();
+    let paid = half(&mut rig, "pay", &[]);
+    let cancelled = half(&mut rig, "cancel", &[]);
+    assert_eq!(rig.ask(end(&paid, COMMIT, |_| {})).code(), 0);
+    assert_eq!(rig.ask(end(&cancelled, ROLLBACK, |_| {})).code(), 0);
+    let check = |mut rig: Rig| {
+        assert_eq!(rig.ask(end(&paid, COMMIT, |_| {})).code(), 0, "a repeated commit is fine");
+        let late = rig.ask(end(&paid, ROLLBACK, |_| {}));
+        assert_eq!(
+            (late.code(), late.remark()),
+            (1, "the transaction was ended before: it was committed, and the rollback changes nothing")
+        );
+        assert_eq!(rig.ask(end(&cancelled, ROLLBACK, |_| {})).code(), 0);
+        let late = rig.ask(end(&cancelled, COMMIT, |_| {}));
+        assert_eq!(
+            (late.code(), late.remark()),
+            (1, "the transaction was ended before: it was rolled back, and the commit changes nothing")
+        );
+        assert_eq!(pulled(&mut rig, "T", 2).bodies(), ["pay"]);
+        assert_eq!(pulled(&mut rig, "RMQ_SYS_TRANS_OP_HALF_TOPIC", 0).bodies(), ["0", "1"]);
+        rig
+    };
+    let rig = check(rig);
+    // The op messages say so after a crash, too.
+    check(rig.kill());
+}
+
+#[test]
+fn a_half_that_another_broker_ended_is_left_alone() {
+    let mut rig = Rig::new();
+    let sent = half(&mut rig, "pay", &[]);
+    let other = half(&mut rig, "open", &[]);
+    // As 4.9 writes it, and as 5.x does, several in one.
+    let topic = TopicName::new("RMQ_SYS_TRANS_OP_HALF_TOPIC").unwrap();
+    let host = "10.0.0.7:10911".parse().unwrap();
+    let draft = Draft {
+        topic: &topic,
+        queue_id: QueueId(0),
+        flag: 0,
+        sys_flag: 0,
+        born_ms: rig.now.wall,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: b"0,7,",
+        properties: b"TAGS\x01d\x02",
+    };
+    let slot = rig.broker.store.slot(&topic, QueueId(0));
+    let dispatch = Dispatch::of(&topic, 0, draft.properties);
+    rig.broker.store.append(rig.now.wall, &draft, slot, &dispatch).unwrap();
+    rig.broker.store.commit().unwrap();
+    let mut rig = rig.kill();
+    let got = rig.ask(end(&sent, COMMIT, |_| {}));
+    assert!(got.code() == 1 && got.remark().contains("another broker ended it"), "{got:?}");
+    assert_eq!(rig.ask(end(&other, COMMIT, |_| {})).code(), 0);
+    assert_eq!(pulled(&mut rig, "T", 2).bodies(), ["open"]);
 }
 
 #[test]
