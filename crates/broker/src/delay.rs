@@ -32,6 +32,8 @@ struct Level {
     delay: Millis,
     next: QueueOffset,
     head: Head,
+    /// First of the missing entries that are being passed over.
+    gap: Option<QueueOffset>,
 }
 
 /// All levels; level 1 is queue 0.
@@ -43,7 +45,8 @@ pub struct Delay {
 impl Delay {
     /// Levels with these delays, nothing delivered yet.
     pub fn new(delays: &[Millis]) -> Delay {
-        let level = |delay: &Millis| Level { delay: *delay, next: QueueOffset(0), head: Head::Unknown };
+        let level =
+            |delay: &Millis| Level { delay: *delay, next: QueueOffset(0), head: Head::Unknown, gap: None };
         Delay { levels: delays.iter().map(level).collect() }
     }
 
@@ -104,6 +107,22 @@ impl Delay {
             Some(due) => Head::Due(due),
         };
         matches!(level.head, Head::Due(due) if due <= wall)
+    }
+
+    /// Entries from `from` up to `to` are missing, perhaps none; what comes behind is known when the gap `is_whole`.
+    /// Then this is its first entry, once.
+    pub fn missing(
+        &mut self,
+        queue: u32,
+        from: QueueOffset,
+        to: QueueOffset,
+        is_whole: bool,
+    ) -> Option<QueueOffset> {
+        let level = self.level_mut(queue)?;
+        if from < to {
+            level.gap.get_or_insert(from);
+        }
+        if is_whole { level.gap.take() } else { None }
     }
 
     /// The head of a queue was delivered or dropped.

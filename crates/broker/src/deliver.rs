@@ -17,12 +17,17 @@ use kerolox_protocol::{
 };
 use kerolox_store::{Dispatch, QueueEntry, QueueSlot};
 use std::collections::BTreeMap;
-use tracing::warn;
+use std::io;
+use tracing::{error, warn};
 
 /// Messages delivered in one group, so that a long backlog does not hold up everybody else.
 const GROUP_MAX: usize = 128;
 /// After a refusal of the store, when a level tries again.
 const AGAIN_MS: Millis = Millis(100);
+/// Missing entries that are passed over at one go.
+const PASSED_MAX: u64 = 1_024;
+/// When the rest of a gap is passed over.
+const REST_MS: Millis = Millis(1);
 
 /// Bytes of copies in one group, unless one message has more.
 const GROUP_BYTES_MAX: usize = 1 << 20;
@@ -90,15 +95,30 @@ impl Broker {
         let bounds = self.store.bounds(slot);
         // Offsets from files may be outside the queue, and retention may have overtaken a level.
         let next = self.delay.next(queue).clamp(bounds.min, bounds.max);
-        let entry = match self.head(slot, next, bounds.max) {
-            Ok(entry) => entry,
+        let (at, entry) = match self.head(slot, next, bounds.max) {
+            Ok(found) => found,
             Err(_) if self.store.has_met_cold() => return false,
             Err(why) => {
-                warn!(level = queue + 1, %why, "delayed messages cannot be read");
+                self.complain(now, &format!("delayed messages of level {} cannot be read: {why}", queue + 1));
                 self.delay.failed(queue, now.mono + AGAIN_MS);
                 return true;
             }
         };
+        let is_whole = entry.is_some() || at >= bounds.max;
+        if let Some(first) = self.delay.missing(queue, next, at, is_whole) {
+            error!(
+                level = queue + 1,
+                first = first.0,
+                next = at.0,
+                "entries of delayed messages are missing: their messages are passed over, the level goes on behind them"
+            );
+        }
+        if !is_whole {
+            self.delay.restore(queue + 1, at);
+            self.delay.failed(queue, now.mono + REST_MS);
+            return true;
+        }
+        let next = at;
         let due = entry.map(|entry| Millis(entry.tags_code));
         if !self.delay.found(queue, next, due, now.wall) {
             return true;
@@ -119,26 +139,39 @@ impl Broker {
             }
             Err(_) if self.store.has_met_cold() => {}
             Err(why) => {
-                warn!(level = queue + 1, at = entry.at.0, why, "delayed message cannot be delivered yet");
+                let level = queue + 1;
+                self.complain(
+                    now,
+                    &format!("a delayed message of level {level} cannot be delivered yet: {why}"),
+                );
                 self.delay.failed(queue, now.mono + AGAIN_MS);
             }
         }
         true
     }
 
+    /// The first entry from `next` on and its place; without one, the place up to which there is none.
     fn head(
         &self,
         slot: QueueSlot,
         next: QueueOffset,
         max: QueueOffset,
-    ) -> Result<Option<QueueEntry>, String> {
-        if next >= max {
-            return Ok(None);
+    ) -> io::Result<(QueueOffset, Option<QueueEntry>)> {
+        let until = max.min(next + PASSED_MAX);
+        let mut at = next;
+        while at < until {
+            if let Some(entry) = self.store.entry(slot, at)? {
+                return Ok((at, Some(entry)));
+            }
+            at += 1;
         }
-        match self.store.entry(slot, next) {
-            Ok(Some(entry)) => Ok(Some(entry)),
-            Ok(None) => Err(format!("there is no entry at {next}")),
-            Err(why) => Err(why.to_string()),
+        Ok((at, None))
+    }
+
+    /// What lasts is tried ten times a second, but not told as often.
+    fn complain(&mut self, now: Now, text: &str) {
+        if self.desk.complaints.may(now.mono, text) {
+            warn!("{text}");
         }
     }
 
@@ -187,7 +220,7 @@ impl Broker {
                 }
             }
             Err(why) => {
-                warn!(why, "delayed messages cannot be delivered yet");
+                self.complain(now, &format!("delayed messages cannot be delivered yet: {why}"));
                 for (queue, next) in group.before {
                     self.delay.restore(queue + 1, next);
                     self.delay.failed(queue, now.mono + AGAIN_MS);

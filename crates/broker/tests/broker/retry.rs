@@ -2,9 +2,10 @@
 
 use crate::{
     asks::*,
-    rig::{Ask, Rig},
+    rig::{Ask, Rig, options},
 };
 use kerolox_protocol::{code, properties, rpc::produce::SendRequestV2};
+use std::path::Path;
 
 fn property(record: &kerolox_protocol::record::Record<'_>, name: &str) -> Option<String> {
     properties::get_str(record.properties, name).map(str::to_owned)
@@ -43,6 +44,32 @@ fn levels_beyond_the_last_count_as_the_last() {
     assert_eq!(count(&mut rig, "T"), 0);
     rig.advance(1_001);
     assert_eq!(count(&mut rig, "T"), 1);
+}
+
+#[test]
+fn missing_entries_do_not_hold_up_their_level() {
+    let mut options = options();
+    options.store.mapped_file_size_consume_queue.0 = 10 * 20;
+    let mut rig = Rig::with(options.clone());
+    for n in 0..40 {
+        rig.ask(send_with(1, "T", &format!("{n}"), &[("DELAY", "1")]));
+    }
+    let now = rig.now;
+    let disk = rig.stop();
+    // Entries 10 to 19 are gone with their file, and 25 is torn out.
+    let dir = Path::new("/store/consumequeue/SCHEDULE_TOPIC_XXXX/0");
+    let torn = dir.join("00000000000000000400");
+    let mut bytes = disk.bytes(&torn).unwrap();
+    bytes[5 * 20..6 * 20].fill(0);
+    disk.plant(&torn, &bytes).unwrap();
+    disk.plant(&dir.join("00000000000000000200"), &[0; 200]).unwrap();
+    let mut rig = Rig::on(disk, options, now);
+    rig.advance(2_000);
+    let got = rig.ask(pull(9, "T", 0));
+    let expected: Vec<String> =
+        (0..40).filter(|n| !(10..20).contains(n) && *n != 25).map(|n| n.to_string()).collect();
+    assert_eq!(got.bodies(), expected);
+    assert_eq!(count(&mut rig.kill(), "T"), expected.len(), "each once");
 }
 
 #[test]
