@@ -40,6 +40,7 @@ impl Job for BrokerJob {
     fn lane(&self) -> Lane {
         match self {
             BrokerJob::Store(job) if job.is_flush() => Lane::Flush,
+            BrokerJob::Store(job) if job.is_ahead() => Lane::Ahead,
             BrokerJob::Read(_) => Lane::Read,
             BrokerJob::Store(_) | BrokerJob::Export(_) | BrokerJob::SaveConfig(_) => Lane::Background,
         }

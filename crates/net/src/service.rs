@@ -130,8 +130,10 @@ pub trait Job: Send + 'static {
 pub enum Lane {
     /// Making the log durable; somebody waits for it.
     Flush,
-    /// Write-behind, preparing and deleting files, exports.
+    /// Write-behind, deleting files, exports.
     Background,
+    /// Making ready what will be needed soon; while it is not, somebody is slowed down.
+    Ahead,
     /// Reading what is not in memory; somebody waits for it.
     Read,
 }

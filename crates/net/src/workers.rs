@@ -70,6 +70,7 @@ pub(crate) struct Workers<S: Service> {
     mailbox: Arc<Mailbox<Message<S>>>,
     flush: Option<Pool<S::Job>>,
     background: Option<Pool<S::Job>>,
+    ahead: Option<Pool<S::Job>>,
     reads: Option<Pool<S::Job>>,
     cold: Option<Pool<ColdRead>>,
     lookup: Option<Pool<Lookup>>,
@@ -84,6 +85,7 @@ impl<S: Service> Workers<S> {
             mailbox,
             flush: None,
             background: None,
+            ahead: None,
             reads: None,
             cold: None,
             lookup: None,
@@ -95,12 +97,16 @@ impl<S: Service> Workers<S> {
         let (pool, suffix) = match job.lane() {
             Lane::Flush => (&mut self.flush, "flush"),
             Lane::Background => (&mut self.background, "back"),
+            Lane::Ahead => (&mut self.ahead, "ahead"),
             Lane::Read => (&mut self.reads, "cold"),
         };
         let (name, mailbox) = (self.name, &self.mailbox);
         hand(pool, job, || {
             let mailbox = mailbox.clone();
             Pool::start(&format!("{name}-{suffix}"), 1, move |job: S::Job| {
+                if job.lane() == Lane::Ahead {
+                    yield_to_others();
+                }
                 mailbox.post(Message::Done(job.run()))
             })
         })
@@ -131,6 +137,12 @@ impl<S: Service> Workers<S> {
     }
 }
 
+/// Lets all other threads go before this one. What it does saves time only where there is time to spare.
+fn yield_to_others() {
+    // Of the thread, not the process, on Linux. A refusal changes nothing but speed.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+}
+
 /// Gives work to a pool, starting it if this is its first.
 fn hand<W: Send + 'static>(
     pool: &mut Option<Pool<W>>,
@@ -149,7 +161,7 @@ impl<S: Service> Drop for Workers<S> {
     fn drop(&mut self) {
         let mut threads = Vec::new();
         // All senders go first, so that the threads end side by side.
-        [self.flush.take(), self.background.take(), self.reads.take()]
+        [self.flush.take(), self.background.take(), self.ahead.take(), self.reads.take()]
             .into_iter()
             .flatten()
             .for_each(|p| threads.extend(p.threads));

@@ -34,7 +34,7 @@ pub struct Sends {
 }
 
 /// Lanes by number.
-pub const LANES: usize = 3;
+pub const LANES: usize = 4;
 
 struct Queue<J: Job> {
     waiting: VecDeque<J>,
@@ -56,7 +56,7 @@ impl<S: Service> Process<S> {
     /// A process that has just started.
     pub fn new(service: S) -> Process<S> {
         let lane = || Queue { waiting: VecDeque::new(), busy: false, done: None };
-        Process { service, outbox: Outbox::default(), lanes: [lane(), lane(), lane()], touched: true }
+        Process { service, outbox: Outbox::default(), lanes: [lane(), lane(), lane(), lane()], touched: true }
     }
 }
 
@@ -182,6 +182,7 @@ impl<S: Service> Running for Process<S> {
                 Lane::Flush => 0,
                 Lane::Background => 1,
                 Lane::Read => 2,
+                Lane::Ahead => 3,
             };
             self.lanes[lane].waiting.push_back(job);
         }

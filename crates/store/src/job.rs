@@ -12,7 +12,7 @@ use crate::{
     disk::{Disk, Paths, Space},
     ends::Ends,
     index::{IndexDone, IndexJob},
-    log::{Reserve, Reserved, Segment, Unflushed, Zero},
+    log::{Reserve, Reserved, Segment, Unflushed, Warm, Zero},
     queue::{
         QueueWrite,
         files::{Files, Touched},
@@ -42,6 +42,7 @@ pub(crate) enum Work {
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64, reserve: u64 },
     Reserve(Reserve),
     Zero(Zero),
+    Warm(Warm),
     Probe(Probe),
     Delete { disk: Arc<dyn Disk>, paths: Vec<PathBuf> },
     Clean(Clean),
@@ -57,6 +58,7 @@ pub(crate) enum Outcome {
     Spare(Result<Segment, (PathBuf, io::Error)>),
     Reserved(io::Result<Reserved>),
     Zeroed(io::Result<u64>),
+    Warmed(u64),
     Probed(Probed),
     Deleted(io::Result<()>),
     Cleaned(io::Result<Cleaned>),
@@ -122,6 +124,11 @@ impl StoreJob {
         matches!(self.0, Work::Flush { .. })
     }
 
+    /// Whether it makes ready what the log will need soon: it must not stand behind long ones either.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self.0, Work::Spare { .. } | Work::Reserve(_) | Work::Zero(_) | Work::Warm(_))
+    }
+
     /// Does the work. Blocks on the disk.
     pub fn run(self) -> StoreDone {
         StoreDone(match self.0 {
@@ -142,6 +149,7 @@ impl StoreJob {
             }
             Work::Reserve(reserve) => Outcome::Reserved(reserve.run()),
             Work::Zero(zero) => Outcome::Zeroed(zero.run()),
+            Work::Warm(warm) => Outcome::Warmed(warm.run()),
             Work::Probe(probe) => Outcome::Probed(probe.run()),
             Work::Delete { disk, paths } => Outcome::Deleted(delete(&*disk, &paths)),
             Work::Clean(clean) => Outcome::Cleaned(clean.run()),

@@ -15,7 +15,7 @@ mod ahead;
 mod chunks;
 mod segment;
 
-pub(crate) use ahead::{Reserve, Reserved, Zero};
+pub(crate) use ahead::{Reserve, Reserved, Warm, Zero};
 pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
 use crate::{
@@ -71,6 +71,8 @@ pub(crate) struct Log {
     dir_dirty: bool,
     /// Zeros are written up to here.
     zeroed: u64,
+    /// Pages are in memory up to here.
+    warmed: u64,
     /// Between the log and the job that writes zeros.
     gate: Arc<Gate>,
     /// Whether the disk has room to take files whole.
@@ -105,6 +107,7 @@ impl Log {
             flushed: end,
             dir_dirty: false,
             zeroed: 0,
+            warmed: 0,
             gate: Arc::default(),
             ample: false,
             pads: false,
@@ -332,9 +335,8 @@ impl Log {
     /// The rest of the last file, once that is busy.
     pub(crate) fn wants_reserve(&mut self) -> Option<io::Result<Reserve>> {
         let last = self.segments.back()?;
-        let busy = ahead::BUSY_BYTES.min(self.segment_bytes / ahead::BUSY_SHARE);
         let asked = self.reserving == Some(last.base);
-        if !self.ample || asked || self.end - last.base < busy || last.allocated >= self.segment_bytes {
+        if !self.ample || asked || !self.is_busy() || last.allocated >= self.segment_bytes {
             return None;
         }
         let (base, from, to) = (last.base, last.allocated, self.segment_bytes);
@@ -353,11 +355,7 @@ impl Log {
     pub(crate) fn wants_zeros(&mut self) -> Option<io::Result<Zero>> {
         self.pads = true;
         let from = self.zeroed.max(self.end.next_multiple_of(ahead::BLOCK));
-        let last = self
-            .segments
-            .iter()
-            .chain(&self.spare)
-            .find(|segment| (segment.base..segment.base + self.segment_bytes).contains(&from))?;
+        let last = self.ahead_file(from)?;
         let mut to = (last.base + self.segment_bytes).min(from + ahead::JOB);
         if !self.ample {
             to = to.min(self.end + ahead::SCARCE);
@@ -367,6 +365,33 @@ impl Log {
         }
         let (base, gate) = (last.base, Arc::clone(&self.gate));
         Some(last.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
+    }
+
+    /// The next part whose pages should be in memory before the log writes there, once the log is busy.
+    pub(crate) fn wants_pages(&self) -> Option<io::Result<Warm>> {
+        let from = self.warmed.max(self.end.next_multiple_of(ahead::BLOCK));
+        if from >= self.end + ahead::PAGES_FEW || !self.is_busy() {
+            return None;
+        }
+        let segment = self.ahead_file(from)?;
+        let (base, to) = (segment.base, (segment.base + self.segment_bytes).min(from + ahead::PAGES_JOB));
+        Some(segment.file(&*self.disk).map(|file| Warm { file, base, from, to }))
+    }
+
+    pub(crate) fn set_warmed(&mut self, upto: u64) {
+        self.warmed = self.warmed.max(upto);
+    }
+
+    /// The file that holds `at`, the one made ahead included.
+    fn ahead_file(&self, at: u64) -> Option<&Segment> {
+        let mut files = self.segments.iter().rev().chain(&self.spare);
+        files.find(|segment| (segment.base..segment.base + self.segment_bytes).contains(&at))
+    }
+
+    /// Whether so much was written that more is to be expected.
+    fn is_busy(&self) -> bool {
+        let busy = ahead::BUSY_BYTES.min(self.segment_bytes / ahead::BUSY_SHARE);
+        self.segments.len() > 1 || self.segments.back().is_some_and(|last| self.end - last.base >= busy)
     }
 
     pub(crate) fn set_zeroed(&mut self, upto: u64) {
