@@ -9,19 +9,29 @@ use kerolox_store::{
     Dispatch, Flush, Now, Options, ReadLimits, Store,
     disk::{Paths, real::RealDisk},
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 fn main() {
-    let Some(dir) = std::env::args().nth(1) else {
-        eprintln!("usage: speed DIRECTORY (it must not exist; it is left behind)");
+    let mut args = std::env::args().skip(1);
+    let Some(dir) = args.next() else {
+        eprintln!("usage: speed DIRECTORY [QUEUES [TOPICS]] (it must not exist; it is left behind)");
         return;
     };
+    let mut number = |default: u32| args.next().and_then(|word| word.parse().ok()).unwrap_or(default);
+    let (queues, topics) = (number(0), number(1000));
+    if queues > 0 {
+        many_queues(Options::new(Paths::under(format!("{dir}/many"))), queues, topics);
+        return;
+    }
     for flush in [Flush::Async, Flush::Sync] {
         let mut options = Options::new(Paths::under(format!("{dir}/{flush:?}")));
         options.flush = flush;
         append_and_read(options);
     }
-    many_queues(Options::new(Paths::under(format!("{dir}/many"))));
+    many_queues(Options::new(Paths::under(format!("{dir}/many"))), 50_000, 1000);
 }
 
 fn open(options: &Options) -> Store {
@@ -128,20 +138,75 @@ fn stop(store: &mut Store) {
     println!("stop: {:?}", start.elapsed());
 }
 
-fn many_queues(options: Options) {
-    println!("--- 50,000 queues");
+/// Makes queues with one message each, and tells what they cost in memory, in the background, at the next start
+/// after a kill, and at a stop.
+fn many_queues(options: Options, queues: u32, topics: u32) {
+    println!("--- {queues} queues in {topics} topics");
     let mut store = open(&options);
+    let before = anonymous_kib();
     let start = Instant::now();
-    for n in 0..50_000u32 {
-        let topic = TopicName::new(&format!("T{}", n / 50)).expect("a name");
-        let slot = store.slot(&topic, QueueId(n % 50));
-        let draft = draft(&topic, n % 50, b"x", b"");
+    for n in 0..queues {
+        let topic = TopicName::new(&format!("T{}", n % topics)).expect("a name");
+        let slot = store.slot(&topic, QueueId(n / topics));
+        let draft = draft(&topic, n / topics, b"x", b"");
         store.append(Millis(1), &draft, slot, &Dispatch::of(&topic, 0, b"")).expect("appends");
+        if n % 64 == 63 {
+            store.commit().expect("commits");
+        }
     }
     store.commit().expect("commits");
-    println!("first messages: {:?}", start.elapsed());
-    stop(&mut store);
+    println!("first messages: {:?}; {} KiB of memory", start.elapsed(), anonymous_kib() - before);
+    // As after a kill: nothing of the queues is in files.
+    drop(store);
+    let mut store = open(&options);
+    let mut jobs = Longest::default();
+    for second in 1..=5 {
+        jobs.run(&mut store, second * 1_000);
+    }
+    println!("write-behind: {jobs}; {} KiB of memory", anonymous_kib() - before);
     drop(store);
     let mut store = open(&options);
     stop(&mut store);
+    drop(store);
+    let mut store = open(&options);
+    println!("all idle: {} KiB of memory", anonymous_kib() - before);
+    stop(&mut store);
+}
+
+/// What jobs took.
+#[derive(Default)]
+struct Longest {
+    jobs: u32,
+    all: Duration,
+    longest: Duration,
+}
+
+impl Longest {
+    fn run(&mut self, store: &mut Store, mono: i64) {
+        let now = Now { wall: Millis(mono), mono: Millis(mono) };
+        let mut jobs = Vec::new();
+        store.jobs(now, &mut jobs);
+        while let Some(job) = jobs.pop() {
+            let start = Instant::now();
+            let done = job.run();
+            let took = start.elapsed();
+            self.jobs += 1;
+            self.all += took;
+            self.longest = self.longest.max(took);
+            store.done(now, done);
+            store.jobs(now, &mut jobs);
+        }
+    }
+}
+
+impl std::fmt::Display for Longest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} jobs, {:?} in all, the longest {:?}", self.jobs, self.all, self.longest)
+    }
+}
+
+fn anonymous_kib() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -41,6 +41,7 @@ pub(crate) enum Work {
     Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64, reserve: u64 },
     Reserve(Reserve),
+    Leave(Leave),
     Zero(Zero),
     Warm(Warm),
     Probe(Probe),
@@ -55,6 +56,7 @@ pub(crate) enum Outcome {
     Behind { behind: Behind, touched: Touched, result: io::Result<()> },
     Index(IndexDone),
     Checkpoint { snapshot: Box<Snapshot>, result: io::Result<()> },
+    Left(io::Result<()>),
     Spare(Result<Segment, (PathBuf, io::Error)>),
     Reserved(io::Result<Reserved>),
     Zeroed(io::Result<u64>),
@@ -66,7 +68,7 @@ pub(crate) enum Outcome {
 }
 
 /// A part of the log that is durable now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flushed {
     pub(crate) upto: LogOffset,
     /// Store time of its last record.
@@ -79,7 +81,8 @@ pub(crate) struct Behind {
     pub(crate) files: Arc<Files>,
     pub(crate) writes: Vec<QueueWrite>,
     /// Every entry of a record below is among these or was written before; and the time of the last of them.
-    pub(crate) covers: Flushed,
+    /// `None`: older entries wait for a later job.
+    pub(crate) covers: Option<Flushed>,
 }
 
 /// Queue files and directories that were written to since the last checkpoint.
@@ -97,6 +100,24 @@ pub(crate) struct Snapshot {
     pub(crate) checkpoint: Checkpoint,
     /// After a clean stop: the file made ahead goes, and `abort` with it.
     pub(crate) last: Option<Option<Segment>>,
+}
+
+/// The end of a store that has no time left for its queues: the last checkpoint stays, and `abort`.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) paths: Paths,
+    pub(crate) progress: Progress,
+    pub(crate) spare: Option<Segment>,
+}
+
+impl Leave {
+    fn run(&self) -> io::Result<()> {
+        checkpoint::save_progress(&*self.disk, &self.paths, &self.progress)?;
+        let Some(spare) = &self.spare else { return Ok(()) };
+        self.disk.remove(&spare.path)?;
+        self.disk.sync_dir(spare.path.parent().unwrap_or(&self.paths.root))
+    }
 }
 
 /// A look at the disk.
@@ -144,6 +165,7 @@ impl StoreJob {
                 let result = snapshot.run();
                 Outcome::Checkpoint { snapshot, result }
             }
+            Work::Leave(leave) => Outcome::Left(leave.run()),
             Work::Spare { disk, dir, base, segment_bytes, reserve } => {
                 Outcome::Spare(crate::log::create_segment(&*disk, &dir, base, segment_bytes, reserve))
             }

@@ -79,9 +79,19 @@ pub(crate) struct Queue {
     pub(crate) written: u64,
     tail_base: u64,
     tail: VecDeque<QueueEntry>,
-    dirty: bool,
+    waits: Waits,
     /// It has or had messages; listings show it.
     pub(crate) alive: bool,
+}
+
+/// Whether entries wait for the write-behind, and in which list their queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    No,
+    /// The first entry that waits goes into a file that has to be made.
+    NewFile,
+    /// It goes into a file that is there.
+    File,
 }
 
 // A million idle queues are to fit into 128 MB.
@@ -140,7 +150,12 @@ pub(crate) struct Queues {
     topics: Vec<Topic>,
     by_name: FixedMap<Arc<str>, u32>,
     queues: Vec<Queue>,
+    /// Queues with entries that wait for the files they have.
     dirty: Vec<QueueSlot>,
+    /// Queues with entries that wait for a file to be made, with their generation: the oldest entry first, so that
+    /// a bounded number from the front never leaves an older one behind.
+    fresh: VecDeque<(QueueSlot, u32)>,
+    per_file: u64,
     /// Queues that keep recent entries, longest inactive first.
     recent: VecDeque<QueueSlot>,
     /// Entries not yet in files.
@@ -148,12 +163,15 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    pub(crate) fn new() -> Queues {
+    /// No queue yet; `per_file` entries go into one file.
+    pub(crate) fn new(per_file: u64) -> Queues {
         Queues {
             topics: Vec::new(),
             by_name: FixedMap::default(),
             queues: Vec::new(),
             dirty: Vec::new(),
+            fresh: VecDeque::new(),
+            per_file: per_file.max(1),
             recent: VecDeque::new(),
             pending: 0,
         }
@@ -188,7 +206,7 @@ impl Queues {
             written: 0,
             tail_base: 0,
             tail: VecDeque::new(),
-            dirty: false,
+            waits: Waits::No,
             alive: false,
         });
         if let Some(topic) = self.topics.get_mut(number as usize) {
@@ -244,9 +262,14 @@ impl Queues {
         queue.tail.push_back(entry);
         queue.alive = true;
         self.pending += 1;
-        if !queue.dirty {
-            queue.dirty = true;
-            self.dirty.push(slot);
+        if queue.waits == Waits::No {
+            if queue.written.is_multiple_of(self.per_file) {
+                queue.waits = Waits::NewFile;
+                self.fresh.push_back((slot, queue.generation));
+            } else {
+                queue.waits = Waits::File;
+                self.dirty.push(slot);
+            }
         }
     }
 
@@ -257,29 +280,49 @@ impl Queues {
         }
     }
 
-    /// Everything that may be written: entries of records below `flushed`.
-    pub(crate) fn collect(&self, flushed: LogOffset) -> Vec<QueueWrite> {
-        let mut writes = Vec::new();
-        for slot in &self.dirty {
-            let Some(queue) = self.get(*slot) else { continue };
-            let Some(topic) = self.topic_name(queue) else { continue };
-            let skip = (queue.written - queue.tail_base) as usize;
-            let durable =
-                queue.tail.iter().skip(skip).take_while(|entry| entry.is_blank() || entry.end() <= flushed);
-            let mut bytes = Vec::with_capacity((queue.tail.len() - skip) * ENTRY_BYTES as usize);
-            durable.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
-            if !bytes.is_empty() {
-                writes.push(QueueWrite {
-                    slot: *slot,
-                    generation: queue.generation,
-                    topic: Arc::clone(topic),
-                    id: queue.id,
-                    from: queue.written,
-                    bytes,
-                });
+    /// What may be written: entries of records below `flushed`, of queues that need a new file at most
+    /// `new_files`. The second tells whether that left any behind.
+    pub(crate) fn collect(&self, flushed: LogOffset, new_files: usize) -> (Vec<QueueWrite>, bool) {
+        let known = self.dirty.iter().filter_map(|slot| self.write_of(*slot, flushed));
+        let mut writes: Vec<QueueWrite> = known.collect();
+        let mut left = new_files;
+        for (slot, generation) in &self.fresh {
+            // Deleted since: its entries are gone.
+            if self.get(*slot).is_none_or(|queue| queue.generation != *generation) {
+                continue;
             }
+            // What stands behind it came later and is not flushed either.
+            let Some(write) = self.write_of(*slot, flushed) else { break };
+            if left == 0 {
+                return (writes, true);
+            }
+            left -= 1;
+            writes.push(write);
         }
-        writes
+        (writes, false)
+    }
+
+    /// Queues that wait for a file to be made.
+    pub(crate) fn new_files_waiting(&self) -> usize {
+        self.fresh.len()
+    }
+
+    fn write_of(&self, slot: QueueSlot, flushed: LogOffset) -> Option<QueueWrite> {
+        let queue = self.get(slot)?;
+        let topic = self.topic_name(queue)?;
+        let skip = (queue.written - queue.tail_base) as usize;
+        let durable =
+            queue.tail.iter().skip(skip).take_while(|entry| entry.is_blank() || entry.end() <= flushed);
+        let mut bytes = Vec::with_capacity((queue.tail.len() - skip) * ENTRY_BYTES as usize);
+        durable.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
+        (!bytes.is_empty()).then(|| QueueWrite {
+            slot,
+            generation: queue.generation,
+            topic: Arc::clone(topic),
+            id: queue.id,
+            from: queue.written,
+            bytes,
+        })
     }
 
     /// What [`Queues::collect`] gave is in files now.
@@ -292,6 +335,9 @@ impl Queues {
             let count = write.count();
             queue.written = (write.from + count).min(queue.next());
             self.pending = self.pending.saturating_sub(count as usize);
+            if queue.waits == Waits::NewFile {
+                queue.waits = Waits::File;
+            }
             let had_recent = queue.tail.len() as u64 > count;
             queue.trim(KEEP_RECENT);
             if !had_recent || self.recent.len() < KEEP_QUEUES {
@@ -305,11 +351,30 @@ impl Queues {
             };
             queue.trim(0);
         }
+        self.settle_waits();
+    }
+
+    /// Takes queues off the lists they no longer belong to.
+    fn settle_waits(&mut self) {
         let queues = &mut self.queues;
+        while let Some((slot, generation)) = self.fresh.front() {
+            let queue = queues.get(slot.0 as usize).filter(|queue| queue.generation == *generation);
+            match queue.map(|queue| queue.waits) {
+                Some(Waits::NewFile) => break,
+                Some(_) => self.dirty.push(*slot),
+                None => {}
+            }
+            self.fresh.pop_front();
+        }
         self.dirty.retain(|slot| {
-            let Some(queue) = queues.get_mut(slot.0 as usize) else { return false };
-            queue.dirty = queue.next() > queue.written;
-            queue.dirty
+            let Some(queue) = queues.get_mut(slot.0 as usize).filter(|queue| queue.waits == Waits::File)
+            else {
+                return false;
+            };
+            if queue.next() == queue.written {
+                queue.waits = Waits::No;
+            }
+            queue.waits == Waits::File
         });
     }
 
@@ -339,6 +404,10 @@ impl Queues {
         (queue.min, queue.visible, queue.written, queue.tail_base) = (0, 0, 0, 0);
         queue.tail = VecDeque::new();
         queue.alive = false;
+        // Its place in the list was that of an entry that is gone.
+        if queue.waits == Waits::NewFile {
+            queue.waits = Waits::No;
+        }
     }
 
     /// Up to `n` entries from `from` on, as far as they are visible and there; fewer at a file's end.
@@ -384,24 +453,59 @@ mod tests {
 
     #[test]
     fn only_entries_of_durable_records_are_written() {
-        let mut queues = Queues::new();
+        let mut queues = Queues::new(300_000);
         let slot = queues.slot("T", QueueId(0));
         assert_eq!(queues.slot("T", QueueId(0)), slot);
         for n in 0..3u64 {
             queues.push(slot, QueueEntry { at: LogOffset(n * 100), size: 100, tags_code: 0 });
         }
-        assert!(queues.collect(LogOffset(99)).is_empty());
-        let writes = queues.collect(LogOffset(200));
+        assert!(queues.collect(LogOffset(99), 9).0.is_empty());
+        let (writes, _) = queues.collect(LogOffset(200), 9);
         assert_eq!((writes[0].from, writes[0].count()), (0, 2));
         queues.on_written(&writes);
         assert_eq!(queues.pending(), 1);
-        let writes = queues.collect(LogOffset(300));
+        let (writes, _) = queues.collect(LogOffset(300), 9);
         assert_eq!((writes[0].from, writes[0].count()), (2, 1));
         // The queue is deleted while that is being written: the answer must not count.
         queues.clear(slot);
         queues.on_written(&writes);
         assert_eq!(queues.get(slot).map(|queue| (queue.next(), queue.written)), Some((0, 0)));
         assert_eq!(queues.pending(), 0);
-        assert!(queues.collect(LogOffset(300)).is_empty());
+        assert!(queues.collect(LogOffset(300), 9).0.is_empty());
+    }
+    fn collected(queues: &Queues, flushed: u64, new_files: usize) -> (Vec<u32>, bool) {
+        let (writes, more) = queues.collect(LogOffset(flushed), new_files);
+        (writes.iter().map(|write| write.id.0).collect(), more)
+    }
+
+    #[test]
+    fn queues_without_files_come_a_few_at_a_time_and_never_hold_up_the_others() {
+        let mut queues = Queues::new(300_000);
+        let entry = |n: u64| QueueEntry { at: LogOffset(n * 100), size: 100, tags_code: 0 };
+        let slots: Vec<_> = (0..6).map(|id| queues.slot("T", QueueId(id))).collect();
+        queues.push(slots[5], entry(0));
+        let (writes, _) = queues.collect(LogOffset(100), 9);
+        queues.on_written(&writes);
+        (0..5).for_each(|n| queues.push(slots[n], entry(n as u64 + 1)));
+        queues.push(slots[5], entry(6));
+        // The one that has a file always comes; of the others so many, and it is told that there are more.
+        assert_eq!(collected(&queues, 700, 2), (vec![5, 0, 1], true));
+        assert_eq!(collected(&queues, 700, 5), (vec![5, 0, 1, 2, 3, 4], false));
+        // What is not flushed is not left behind by the bound.
+        assert_eq!(collected(&queues, 300, 2), (vec![0, 1], false));
+        let (writes, _) = queues.collect(LogOffset(700), 2);
+        // One is deleted meanwhile and comes again: its place is at the end.
+        queues.clear(slots[2]);
+        queues.push(slots[2], entry(7));
+        queues.push(slots[0], entry(8));
+        queues.on_written(&writes);
+        assert_eq!(queues.new_files_waiting(), 3);
+        assert_eq!(collected(&queues, 700, 2), (vec![3, 4], false));
+        assert_eq!(collected(&queues, 900, 2), (vec![0, 3, 4], true));
+        let (writes, _) = queues.collect(LogOffset(900), 9);
+        assert_eq!(writes.iter().map(|write| write.id.0).collect::<Vec<_>>(), [0, 3, 4, 2]);
+        queues.on_written(&writes);
+        assert_eq!((queues.pending(), queues.new_files_waiting()), (0, 0));
+        assert!(queues.dirty.is_empty());
     }
 }

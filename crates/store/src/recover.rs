@@ -22,11 +22,15 @@ use crate::{
     dispatch::{self, Dispatch},
     ends::Ends,
     index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
+    job::{Dirty, Flushed},
     line::Line,
     log::Log,
     open::{Cause, OpenError},
     options::Options,
-    queue::{Queues, files::Files},
+    queue::{
+        ENTRY_BYTES, Queues,
+        files::{Files, Touched},
+    },
     smallfile::{self, Digest},
     types::{QueueEntry, QueueSlot},
 };
@@ -66,8 +70,10 @@ pub(crate) struct Recovered {
     pub(crate) files: Arc<Files>,
     pub(crate) index: Option<Index>,
     pub(crate) last_ms: Millis,
-    /// Time of the last record that the restored queues cover.
-    pub(crate) covered_ms: Millis,
+    /// The part of the log whose entries are in queue files.
+    pub(crate) covered: Flushed,
+    /// Queue files that were written to.
+    pub(crate) dirty: Dirty,
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
     pub(crate) report: Opened,
@@ -125,9 +131,11 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         root,
         files,
         log,
-        queues: Queues::new(),
+        queues: Queues::new(file_bytes / ENTRY_BYTES),
         levels: options.delay_levels.clone(),
         last_ms: Millis(0),
+        covered: Flushed::default(),
+        dirty: Dirty::default(),
         damaged: Vec::new(),
         odd: BTreeMap::new(),
         tail: None,
@@ -138,13 +146,13 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     if !recovery.report.clean {
         recovery.files.doubt();
     }
-    let covered_ms = recovery.last_ms;
+    recovery.covered = Flushed { upto: LogOffset(from), ms: recovery.last_ms };
     let log_dir = recovery.log.dir().clone();
     recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
     recovery.settle(from, &left)?;
     let index = recovery.index(from, &left, &options)?;
 
-    let Recovery { files, log, queues, last_ms, damaged, mut report, .. } = recovery;
+    let Recovery { files, log, queues, last_ms, covered, dirty, damaged, mut report, .. } = recovery;
     report.end = log.end();
     report.damaged = damaged;
     let checkpoint = left.digest;
@@ -155,7 +163,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         files: Arc::new(files),
         index,
         last_ms,
-        covered_ms,
+        covered,
+        dirty,
         lock,
         checkpoint,
         report,
@@ -195,6 +204,8 @@ struct Recovery<'a> {
     queues: Queues,
     levels: Vec<Millis>,
     last_ms: Millis,
+    covered: Flushed,
+    dirty: Dirty,
     damaged: Vec<Range<u64>>,
     /// Entries that do not follow their predecessors, by queue.
     odd: BTreeMap<QueueSlot, Placed>,
@@ -481,10 +492,13 @@ impl Recovery<'_> {
     /// Writes entries to their files while the log is still being read; the records first.
     fn write_pending(&mut self, log: &Log, upto: u64) -> io::Result<()> {
         log.sync_range(self.report.from.0, upto)?;
-        let writes = self.queues.collect(LogOffset(upto));
-        let mut touched = Default::default();
+        let (writes, _) = self.queues.collect(LogOffset(upto), usize::MAX);
+        let mut touched = Touched::default();
         writes.iter().try_for_each(|write| self.files.write(write, &mut touched))?;
         self.queues.on_written(&writes);
+        self.dirty.0.extend(touched.files);
+        self.dirty.1.extend(touched.dirs);
+        self.covered = Flushed { upto: LogOffset(upto), ms: self.last_ms };
         Ok(())
     }
 

@@ -66,8 +66,7 @@ impl Store {
     pub fn open(disk: Arc<dyn Disk>, options: Options, now: Millis) -> Result<(Store, Opened), OpenError> {
         let recovered = recover::open(&disk, options, now)?;
         let report = recovered.report;
-        // What was read again is in no file yet.
-        let covered = Flushed { upto: report.from, ms: recovered.covered_ms };
+        let covered = recovered.covered;
         let flushed = Flushed { upto: recovered.log.end(), ms: recovered.last_ms };
         let mut store = Store {
             disk,
@@ -83,7 +82,7 @@ impl Store {
             no_room: None,
             disk_full: None,
             stopping: false,
-            agenda: work::Agenda::new(covered, flushed, recovered.checkpoint, report.clean),
+            agenda: work::Agenda::new(covered, flushed, recovered.dirty, recovered.checkpoint, report.clean),
             damaged: report.damaged.clone(),
             keep_from: None,
             used_percent: 0,

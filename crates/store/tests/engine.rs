@@ -140,13 +140,13 @@ fn old_files_go_with_their_queue_and_index_files_and_nothing_else() {
     assert_eq!(min.0, expected);
     let plan = world.store().plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
     assert_eq!((plan.status, plan.next), (PlanStatus::TooSmall, min));
-    let files = world.disk.list(Path::new("/store/consumequeue/T/0")).unwrap();
+    let files = world.disk.handle().list(Path::new("/store/consumequeue/T/0")).unwrap();
     assert_eq!(files.first().map(|file| &*file.name), Some(&*format!("{:020}", min.0 / 10 * 200)));
     world.store().keep_from(None);
     world.store().delete_expired();
     world.settle();
     // The last file stays, however old.
-    assert_eq!(world.disk.list(Path::new("/store/commitlog")).unwrap().len(), 1);
+    assert_eq!(world.disk.handle().list(Path::new("/store/commitlog")).unwrap().len(), 1);
     world.append("T", 0, 10).unwrap();
     world.store().commit().unwrap();
     world.settle();
@@ -195,7 +195,7 @@ fn a_store_that_another_broker_had_is_taken_over() {
         for ours in ["kerolox.queues", "kerolox.checkpoint"] {
             world.disk.remove(&Path::new("/store").join(ours)).unwrap();
         }
-        let last = world.disk.list(Path::new("/store/commitlog")).unwrap().len() as u64;
+        let last = world.disk.handle().list(Path::new("/store/commitlog")).unwrap().len() as u64;
         let spare = format!("/store/commitlog/{:020}", last * (16 << 10));
         world.disk.plant(Path::new(&spare), &[0; 16 << 10]).unwrap();
         if aborted {
@@ -219,7 +219,7 @@ fn a_store_that_another_broker_had_is_taken_over() {
         let after = world.disk.bytes(Path::new("/store/commitlog/00000000000000000000")).unwrap();
         assert!(before == after, "what is in the log never changes");
         world.stop();
-        let log = world.disk.list(Path::new("/store/commitlog")).unwrap();
+        let log = world.disk.handle().list(Path::new("/store/commitlog")).unwrap();
         assert!(log.iter().all(|file| file.len == 16 << 10));
         assert!(world.disk.open(Path::new("/store/abort"), kerolox_store::disk::Open::Read).is_err());
     }
@@ -315,6 +315,110 @@ fn limits_may_change_while_the_store_is_open() {
     world.append("T", 0, 7_000).unwrap();
     world.store().commit().unwrap();
     world.check();
+    world.reopen();
+    world.check();
+}
+
+#[test]
+fn new_queues_get_their_files_in_small_jobs_and_a_kill_between_them_loses_nothing() {
+    for killed_after in 0..12 {
+        let mut world = World::new(Flush::Sync);
+        for n in 0..40 {
+            world.append("T", n % 20, 30).unwrap();
+        }
+        world.store().commit().unwrap();
+        for _ in 0..killed_after {
+            world.run_one(0);
+        }
+        // One job makes at most two files, so no checkpoint may have claimed all twenty.
+        let made = |world: &World| {
+            (0..20)
+                .filter(|id| {
+                    world.disk.handle().list(Path::new(&format!("/store/consumequeue/T/{id}"))).is_ok()
+                })
+                .count()
+        };
+        assert!(made(&world) <= 2 * killed_after, "{} files after {killed_after} jobs", made(&world));
+        world.kill();
+        world.pass(50);
+        world.settle();
+        assert_eq!(made(&world), 20);
+        world.reopen();
+        world.check();
+    }
+}
+
+#[test]
+fn a_stop_leaves_what_it_has_no_time_for_to_the_next_start() {
+    let mut options = options(Flush::Async);
+    options.stop_time = Millis(10);
+    let mut world = World::on(MemDisk::new(), options);
+    for n in 0..60 {
+        world.append("T", n % 30, 30).unwrap();
+    }
+    world.store().commit().unwrap();
+    world.store().stop();
+    let mut jobs = 0;
+    while !world.store().is_clean() {
+        world.run_one(0);
+        world.pass(2);
+        jobs += 1;
+        assert!(jobs < 20, "the stop goes on and on");
+    }
+    assert_eq!(world.store().flushed(), world.store().end(), "all of the log is durable");
+    world.store = None;
+    // A power cut on top: what was acknowledged is durable.
+    world.disk = world.disk.power_cut(1);
+    let abort = world.disk.bytes(Path::new("/store/abort"));
+    assert!(abort.is_ok(), "so that a 4.9 broker reads the log again");
+    world.open();
+    assert!(!world.opened.clean);
+    assert_eq!(world.opened.records, 60);
+    world.check();
+    world.options.stop_time = Millis(1_000_000);
+    world.reopen();
+    world.check();
+}
+
+#[test]
+fn no_checkpoint_is_made_while_some_queues_are_ahead_of_others() {
+    let mut world = World::new(Flush::Sync);
+    for _ in 0..2 {
+        world.append("X", 0, 30).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.pass(30);
+        world.settle();
+    }
+    for n in 0..40 {
+        world.append("T", n % 20, 30).unwrap();
+    }
+    world.store().commit().unwrap();
+    let made = |world: &World, id: u32| {
+        world.disk.handle().list(Path::new(&format!("/store/consumequeue/T/{id}"))).is_ok()
+    };
+    for _ in 0..20 {
+        if !made(&world, 0) {
+            world.pass(5);
+            world.run_one(0);
+        }
+    }
+    assert!(made(&world, 0) && !made(&world, 19), "some queues are ahead");
+    // An older entry of X is covered, so a checkpoint has something to say; and it is time for one.
+    world.pass(300);
+    // The next files find no room, so the write-behind pauses while the checkpoint is due.
+    world.disk.set_capacity(Some(0));
+    for _ in 0..10 {
+        if world.store().writable().is_ok() {
+            world.run_one(0);
+        }
+    }
+    assert!(world.store().writable().is_err());
+    world.disk.set_capacity(None);
+    world.settle();
+    world.kill();
+    world.pass(300);
+    world.settle();
     world.reopen();
     world.check();
 }

@@ -16,7 +16,8 @@ use crate::{
     ends::{Ends, TopicEnds},
     index::{Index, IndexDone, PENDING_WORTH},
     job::{
-        Behind, Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob, Work,
+        Behind, Clean, Cleaned, Dirty, Flushed, Leave, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob,
+        Work,
     },
     log::is_no_room,
     options::Flush,
@@ -30,6 +31,8 @@ use std::{io, path::PathBuf, sync::Arc};
 
 /// Entries that wait for the write-behind, after which it is started before its time.
 const BEHIND_SOON: usize = 64 << 10;
+/// Between two lines that tell how far a stop is.
+const STOP_LINE: Millis = Millis(1_000);
 /// Queues looked at by one cleaning job.
 const CLEAN_QUEUES: usize = 2_000;
 /// Pause between two looks at a disk that had no room.
@@ -51,6 +54,11 @@ pub(super) struct Agenda {
     last_behind: Option<Millis>,
     /// What queue files cover.
     covered: Flushed,
+    /// Queue files hold entries beyond [`Agenda::covered`]: others before them wait for a file to be made.
+    /// There is no checkpoint meanwhile, since the ends of queues belong to no one position.
+    partial: bool,
+    /// The next write-behind is due at once: the last one left some to it.
+    hurry: bool,
     /// Touched since the last checkpoint.
     dirty: Dirty,
     last_checkpoint: Option<Millis>,
@@ -76,12 +84,20 @@ pub(super) struct Agenda {
     deletion: Option<Work>,
     last_forecast: Option<(Millis, u64)>,
     clock: retain::Clock,
+    /// Since when a stop goes on, and when it said so last.
+    stopping: Option<(Millis, Millis)>,
     stopped: bool,
 }
 
 impl Agenda {
     /// `clean`: the starts of queues are right.
-    pub(super) fn new(covered: Flushed, flushed: Flushed, digest: Digest, clean: bool) -> Agenda {
+    pub(super) fn new(
+        covered: Flushed,
+        flushed: Flushed,
+        dirty: Dirty,
+        digest: Digest,
+        clean: bool,
+    ) -> Agenda {
         Agenda {
             flushing: false,
             last_flush: None,
@@ -89,7 +105,9 @@ impl Agenda {
             queues_busy: false,
             last_behind: None,
             covered,
-            dirty: Dirty::default(),
+            partial: false,
+            hurry: false,
+            dirty,
             last_checkpoint: None,
             checkpoint_covers: covered.upto,
             checkpoint_soon: false,
@@ -108,6 +126,7 @@ impl Agenda {
             deletion: None,
             last_forecast: None,
             clock: retain::Clock::default(),
+            stopping: None,
             stopped: false,
         }
     }
@@ -147,17 +166,18 @@ impl Store {
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
         let behind = self.queues.pending() > 0 && agenda.covered.upto < agenda.flushed.upto;
         let writable = behind && !agenda.queues_busy;
+        let behind_pause = if agenda.hurry { Millis(0) } else { options.behind_interval };
         // While a job writes keys they count as pending; a timer for them would always be due.
         let keys = self
             .index
             .as_ref()
             .is_some_and(|index| index.pending() > 0 && !index.is_busy() && index.failed().is_none());
         // A checkpoint that waits for the index goes on when the index's job is done.
-        let idle = !agenda.queues_busy && agenda.waiting.is_none();
+        let idle = !agenda.queues_busy && agenda.waiting.is_none() && !agenda.partial;
         let changed = idle && agenda.covered.upto > agenda.checkpoint_covers;
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
-            writable.then(|| after(agenda.last_behind, options.behind_interval)),
+            writable.then(|| after(agenda.last_behind, behind_pause)),
             keys.then(|| after(agenda.last_index, options.behind_interval)),
             changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
             (!agenda.probing).then(|| after(agenda.last_probe, self.probe_pause())),
@@ -173,6 +193,15 @@ impl Store {
             Outcome::Flushed(result) => self.flushed_done(now, result),
             Outcome::Behind { behind, touched, result } => self.behind_done(now, behind, touched, result),
             Outcome::Checkpoint { snapshot, result } => self.checkpoint_done(now, *snapshot, result),
+            Outcome::Left(result) => {
+                self.agenda.queues_busy = false;
+                match result {
+                    Ok(()) => self.agenda.stopped = true,
+                    Err(why) => {
+                        self.poison("ending", &why);
+                    }
+                }
+            }
             Outcome::Index(done) => self.index_done(now, done),
             Outcome::Spare(result) => {
                 self.agenda.spare_busy = false;
@@ -311,6 +340,13 @@ impl Store {
         if self.agenda.queues_busy {
             return;
         }
+        if self.has_no_time(now) {
+            if let Some(work) = self.drop_job().or_else(|| self.leave_job()) {
+                self.agenda.queues_busy = true;
+                into.push(StoreJob(work));
+            }
+            return;
+        }
         let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.waiting_job());
         let work = work.or_else(|| self.checkpoint_job(now)).or_else(|| self.clean_job());
         if let Some(work) = work {
@@ -333,6 +369,7 @@ impl Store {
         let waits = self.queues.pending();
         let last = self.agenda.last_behind;
         let due = self.stopping
+            || self.agenda.hurry
             || waits >= BEHIND_SOON
             || last.is_none_or(|last| now.mono >= last + self.options.behind_interval);
         if !due {
@@ -342,27 +379,84 @@ impl Store {
         if mutant!(QueuesPastConfirm) {
             covers.upto = self.log.written();
         }
-        let writes = if waits > 0 { self.queues.collect(covers.upto) } else { Vec::new() };
+        let (writes, more) = match waits {
+            0 => (Vec::new(), false),
+            _ => self.queues.collect(covers.upto, self.options.new_files_max),
+        };
         if writes.is_empty() {
             // Nothing of the flushed part is missing in the files. What is not flushed yet can wait for the
             // next look: asking for a timer that is always due would spin.
             self.agenda.covered = covers;
+            (self.agenda.partial, self.agenda.hurry) = (false, false);
             self.agenda.last_behind = Some(now.mono);
             return None;
         }
+        self.agenda.partial |= more;
+        let covers = (!more).then_some(covers);
         Some(Work::Behind(Behind { files: Arc::clone(&self.files), writes, covers }))
+    }
+
+    /// Whether a stopping store must leave to the next start what is not in queue files.
+    fn has_no_time(&mut self, now: Now) -> bool {
+        if !self.stopping {
+            return false;
+        }
+        let (since, said) = *self.agenda.stopping.get_or_insert((now.mono, now.mono));
+        let queues = self.queues.new_files_waiting();
+        if now.mono >= said + STOP_LINE && queues > 0 {
+            self.agenda.stopping = Some((since, now.mono));
+            tracing::info!(queues, "stopping: queues still wait for their files");
+        }
+        // A few files more cost less than reading the log again.
+        now.mono >= since + self.options.stop_time && queues > self.options.new_files_max
+    }
+
+    /// The last job of a stop that has no time for all queues: once the log is durable, all of them can be read
+    /// from it, by the next start or by a 4.9 broker, which take the last stop for a crash.
+    fn leave_job(&mut self) -> Option<Work> {
+        let index_done = self
+            .index
+            .as_ref()
+            .is_none_or(|index| index.failed().is_some() || index.pending() == 0 && !index.is_busy());
+        let agenda = &self.agenda;
+        let idle =
+            !(agenda.flushing || agenda.spare_busy || agenda.reserving || agenda.zeroing || agenda.probing);
+        if self.log.flushed() != self.log.end() || !idle || !index_done {
+            return None;
+        }
+        let queues = self.queues.new_files_waiting();
+        let bytes = self.log.end().0 - self.agenda.checkpoint_covers.0;
+        tracing::warn!(
+            queues,
+            bytes,
+            "stopping without files for new queues: the next start reads this much log again"
+        );
+        let progress = Progress {
+            boot_id: self.disk.boot_id(),
+            flushed: self.log.flushed(),
+            queues_written: self.agenda.checkpoint_covers,
+            queues_synced: self.agenda.checkpoint_covers,
+            index_synced: self.index.as_ref().and_then(Index::synced),
+            index_written: self.index.as_ref().and_then(Index::written),
+            ..Progress::default()
+        };
+        let (disk, paths) = (Arc::clone(&self.disk), self.options.paths.clone());
+        Some(Work::Leave(Leave { disk, paths, progress, spare: self.log.take_spare() }))
     }
 
     fn behind_done(&mut self, now: Now, behind: Behind, touched: Touched, result: io::Result<()>) {
         self.agenda.queues_busy = false;
         self.agenda.last_behind = Some(now.mono);
+        self.agenda.hurry = false;
         // Also of a failed write: some of it may be in the files.
         self.agenda.dirty.0.extend(touched.files);
         self.agenda.dirty.1.extend(touched.dirs);
         match result {
             Ok(()) => {
                 self.queues.on_written(&behind.writes);
-                self.agenda.covered = behind.covers;
+                self.agenda.covered = behind.covers.unwrap_or(self.agenda.covered);
+                self.agenda.partial = behind.covers.is_none();
+                self.agenda.hurry = self.agenda.partial;
             }
             // Queues are derived from the log, so nothing is lost and the same write may be tried again; but not
             // for ever by a store that stops: the next start makes up for it.
@@ -377,7 +471,7 @@ impl Store {
 
     fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
         let agenda = &self.agenda;
-        if agenda.waiting.is_some() {
+        if agenda.waiting.is_some() || agenda.partial {
             return None;
         }
         let last = agenda.last_checkpoint;
