@@ -1,4 +1,4 @@
-//! The load generator: closed loops over raw sockets, an echo limit, percentiles, a JSON report.
+//! The load generator: closed and open loops over raw sockets, an echo limit, percentiles, a JSON report.
 //!
 //! Owns the judge of every claim about speed, so it shares no code with what it judges beyond the frame
 //! layout: requests are templates with a few places patched, answers are checked where they stand. One thread,
@@ -60,7 +60,7 @@ struct Common {
     /// Connections.
     #[arg(short = 'c', long, default_value_t = 64)]
     connections: usize,
-    /// Queues to spread over.
+    /// Queues to spread over, evenly; the topic must have them.
     #[arg(long, default_value_t = 4)]
     queues: u32,
     /// Header form.
@@ -93,6 +93,10 @@ struct SendArgs {
     /// Messages in a request; more than one makes client-side batches.
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// Open loop: so many messages per second, whatever the answers take. Latencies count from the time at which
+    /// a message was to be sent. `--window` bounds what is under way.
+    #[arg(long)]
+    rate: Option<f64>,
     /// End after so many counted messages, if that is before the seconds are over.
     #[arg(long)]
     messages: Option<u64>,
@@ -131,6 +135,9 @@ fn send(args: &SendArgs) -> Result<()> {
     if args.window == 0 || args.batch == 0 {
         bail!("--window and --batch must be at least 1");
     }
+    if args.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e8)) {
+        bail!("--rate must be positive");
+    }
     let addr = resolve(&args.common.addr)?;
     let limit = match args.with_echo {
         true => Some(echo::Child::start()?),
@@ -144,7 +151,7 @@ fn send(args: &SendArgs) -> Result<()> {
 
 impl Common {
     fn check(&self) -> Result<()> {
-        if self.connections == 0 || self.queues == 0 {
+        if self.connections == 0 || !(1..=1_000_000_000).contains(&self.queues) {
             bail!("--connections and --queues must be at least 1");
         }
         if !(self.seconds > 0.0 && self.seconds < 86_400.0 && self.warmup >= 0.0 && self.warmup < 86_400.0) {

@@ -1,10 +1,12 @@
-//! The closed loop: one thread, one epoll, a fixed number of requests in flight on every connection.
+//! The loop: one thread, one epoll. Closed, with a fixed number of requests in flight on every connection; or open,
+//! with a fixed number of requests per second, whose latencies count from the time each was to be sent.
 
 use crate::{facts::Cpu, report::Tally};
 use anyhow::{Context, Result, bail};
 use kerolox_protocol::frame::{Codec, FRAME_BYTES_MAX, Frame, Split, split};
 use rustix::event::epoll;
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
@@ -28,16 +30,28 @@ struct Conn<S> {
     /// Start times by request number modulo the window.
     started: Vec<Option<Instant>>,
     next: u32,
+    pace: Option<Pace>,
     wants_write: bool,
     data: epoll::EventData,
 }
+
+/// When requests are to be sent, in an open loop.
+struct Pace {
+    next: Instant,
+    step: Duration,
+    /// Numbers whose slots are free.
+    free: VecDeque<u32>,
+}
+
+/// Waits no shorter than this for the next request of an open loop.
+const TICK: Duration = Duration::from_micros(20);
 
 /// Runs the scripts, one connection each, for the warm-up and the counted time, or until so many messages were
 /// counted; returns the time counted and the CPU before and after.
 pub fn run<S: Script>(
     addr: SocketAddr,
     scripts: Vec<S>,
-    window: usize,
+    (window, rate): (usize, Option<f64>),
     ((warmup, counted), most): ((Duration, Duration), Option<u64>),
     server_pid: Option<u32>,
     tally: &mut Tally,
@@ -47,11 +61,19 @@ pub fn run<S: Script>(
     for (n, script) in scripts.into_iter().enumerate() {
         conns.push(connect(addr, script, window, &poll, n as u64)?);
     }
-    for conn in &mut conns {
-        (0..window).for_each(|_| conn.ask());
+    let began = Instant::now();
+    let count = conns.len();
+    for (n, conn) in conns.iter_mut().enumerate() {
+        match rate {
+            Some(rate) => {
+                let step = Duration::from_secs_f64(count as f64 / rate);
+                let next = began + step.mul_f64(n as f64 / count as f64);
+                conn.pace = Some(Pace { next, step, free: (0..window as u32).collect() });
+            }
+            None => (0..window).for_each(|_| conn.ask(Instant::now())),
+        }
         conn.flush(&poll)?;
     }
-    let began = Instant::now();
     let mut counting: Option<(Instant, Cpu)> = None;
     let mut events = Vec::with_capacity(1024);
     let mut chunk = vec![0; 1 << 20];
@@ -70,7 +92,16 @@ pub fn run<S: Script>(
             _ => {}
         }
         events.clear();
-        let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let mut wait = Duration::from_millis(50);
+        if rate.is_some() {
+            for conn in conns.iter_mut().filter(|conn| conn.is_due(now)) {
+                conn.ask_due(now);
+                conn.flush(&poll).with_context(|| format!("write to {addr}"))?;
+            }
+            let due = conns.iter().filter_map(Conn::due).min();
+            wait = due.map_or(wait, |due| due.saturating_duration_since(Instant::now())).clamp(TICK, wait);
+        }
+        let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
         match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&tick)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(why).context("wait for sockets"),
@@ -97,15 +128,38 @@ fn connect<S>(addr: SocketAddr, script: S, window: usize, poll: &OwnedFd, n: u64
     epoll::add(poll, &socket, data, epoll::EventFlags::IN)?;
     let started = vec![None; window];
     let (input, output) = (Vec::new(), Vec::new());
-    Ok(Conn { socket, script, input, output, written: 0, started, next: 0, wants_write: false, data })
+    let (next, pace) = (0, None);
+    Ok(Conn { socket, script, input, output, written: 0, started, next, pace, wants_write: false, data })
 }
 
 impl<S: Script> Conn<S> {
-    fn ask(&mut self) {
+    fn ask(&mut self, since: Instant) {
         let slot = self.next as usize % self.started.len();
         self.script.request(self.next, &mut self.output);
-        self.started[slot] = Some(Instant::now());
+        self.started[slot] = Some(since);
         self.next = self.next.wrapping_add(1) % 1_000_000_000;
+    }
+
+    /// When the next request of an open loop is to be sent, if one may be under way.
+    fn due(&self) -> Option<Instant> {
+        self.pace.as_ref().filter(|pace| !pace.free.is_empty()).map(|pace| pace.next)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    /// Sends what is to be sent by now, as far as the window allows; what is late stays due.
+    fn ask_due(&mut self, now: Instant) {
+        while self.is_due(now)
+            && let Some(pace) = &mut self.pace
+            && let Some(number) = pace.free.pop_front()
+        {
+            let since = pace.next;
+            pace.next += pace.step;
+            self.next = number;
+            self.ask(since);
+        }
     }
 
     fn read(&mut self, chunk: &mut [u8], tally: &mut Tally) -> Result<()> {
@@ -149,8 +203,14 @@ impl<S: Script> Conn<S> {
             tally.requests += 1;
             tally.messages += self.script.answer(code, frame, tally)?;
             // The next request takes the slot that has just become free, so numbers stay in step with slots.
-            self.next = number.wrapping_add(slots as u32) % 1_000_000_000;
-            self.ask();
+            let next = number.wrapping_add(slots as u32) % 1_000_000_000;
+            match &mut self.pace {
+                Some(pace) => pace.free.push_back(next),
+                None => {
+                    self.next = next;
+                    self.ask(Instant::now());
+                }
+            }
         }
         Ok(used)
     }

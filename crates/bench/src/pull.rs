@@ -87,7 +87,7 @@ pub fn run(args: &PullArgs, addr: SocketAddr) -> Result<Report> {
     });
     let mut tally = Tally::new()?;
     let (took, before, after) =
-        load::run(addr, scripts.collect(), 1, (common.times(), None), common.server_pid, &mut tally)?;
+        load::run(addr, scripts.collect(), (1, None), (common.times(), None), common.server_pid, &mut tally)?;
     let load =
         format!("pull c{} {:?} {} per answer from {addr}", common.connections, common.header, args.count);
     Ok(Report::new(load, &tally, took, before, after, common.server_pid))

@@ -53,11 +53,18 @@ impl Script for Sender {
 /// Runs the load against one address.
 pub fn run(args: &SendArgs, addr: SocketAddr, server_pid: Option<u32>) -> Result<Report> {
     let common = &args.common;
-    let queues = common.queues.min(10);
+    // Each connection goes round all queues, from a place of its own, so that all are equally active at any time.
+    let place = |conn: usize| (conn as u64 * u64::from(common.queues) / common.connections as u64) as u32;
     let scripts = (0..common.connections).map(|conn| Sender {
-        template: SendTemplate::new(common.header, &common.topic, args.size, args.batch, conn),
-        queue: conn as u32,
-        queues,
+        template: SendTemplate::new(
+            common.header,
+            (&common.topic, common.queues),
+            args.size,
+            args.batch,
+            conn,
+        ),
+        queue: place(conn),
+        queues: common.queues,
         batch: args.batch as u64,
         answered: 0,
     });
@@ -65,14 +72,20 @@ pub fn run(args: &SendArgs, addr: SocketAddr, server_pid: Option<u32>) -> Result
     let (took, before, after): (_, Cpu, Cpu) = load::run(
         addr,
         scripts.collect(),
-        args.window,
+        (args.window, args.rate.map(|rate| rate / args.batch as f64)),
         (common.times(), args.messages),
         server_pid,
         &mut tally,
     )?;
     let load = format!(
-        "send c{} w{} {:?} {} B batch {} to {addr}",
-        common.connections, args.window, common.header, args.size, args.batch
+        "send c{} w{} {:?} {} B batch {} over {} queues{} to {addr}",
+        common.connections,
+        args.window,
+        common.header,
+        args.size,
+        args.batch,
+        common.queues,
+        args.rate.map_or(String::new(), |rate| format!(" at {rate} msg/s")),
     );
     Ok(Report::new(load, &tally, took, before, after, server_pid))
 }

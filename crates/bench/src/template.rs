@@ -57,7 +57,8 @@ impl Template {
 #[derive(Debug, Clone)]
 pub struct SendTemplate {
     frame: Template,
-    queue_at: usize,
+    /// Place and width of the queue's digits.
+    queue_at: (usize, usize),
     unique_at: Vec<usize>,
     sent: u64,
 }
@@ -66,8 +67,14 @@ pub struct SendTemplate {
 const UNIQUE_MARK: &str = "7F000001000000000000BEEF00000000";
 
 impl SendTemplate {
-    /// `size` body bytes per message, `batch` messages per request.
-    pub fn new(kind: HeaderKind, topic: &str, size: usize, batch: usize, conn: usize) -> SendTemplate {
+    /// `size` body bytes per message, `batch` messages per request; queues below `queues`.
+    pub fn new(
+        kind: HeaderKind,
+        (topic, queues): (&str, u32),
+        size: usize,
+        batch: usize,
+        conn: usize,
+    ) -> SendTemplate {
         let frame = |queue_id: i32| {
             let properties = format!("UNIQ_KEY\u{1}{UNIQUE_MARK}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA");
             let text = vec![b'x'; size];
@@ -93,8 +100,10 @@ impl SendTemplate {
             };
             Template::new(kind, code, request.to_ext(), &body)
         };
-        let (zero, one) = (frame(0), frame(1));
-        let queue_at = first_difference(&zero.bytes, &one.bytes);
+        // Queues are patched as so many digits; leading zeros are legal in every parser of the field.
+        let width = queues.saturating_sub(1).max(1).ilog10();
+        let (zero, one) = (frame(10i32.pow(width)), frame(2 * 10i32.pow(width)));
+        let queue_at = (first_difference(&zero.bytes, &one.bytes), width as usize + 1);
         let mark = UNIQUE_MARK.as_bytes();
         let starts = zero.bytes.windows(mark.len()).enumerate().filter(|(_, part)| *part == mark);
         let mut template =
@@ -108,7 +117,8 @@ impl SendTemplate {
     /// The next request, ready to send: every message has its own unique key.
     pub fn next(&mut self, number: u32, queue: u32) -> &[u8] {
         self.frame.set_opaque(number);
-        self.frame.bytes[self.queue_at] = b'0' + u8::try_from(queue % 10).unwrap_or(0);
+        let (at, width) = self.queue_at;
+        put_digits(&mut self.frame.bytes[at..at + width], u64::from(queue));
         for &at in &self.unique_at {
             self.sent += 1;
             put_hex(&mut self.frame.bytes[at + 24..at + 32], self.sent);
@@ -242,7 +252,12 @@ mod tests {
     #[test]
     fn a_patched_send_decodes_to_what_was_patched() {
         for kind in [HeaderKind::Json, HeaderKind::Binary] {
-            let mut template = SendTemplate::new(kind, "T", 100, 1, 5);
+            for (queues, queue) in [(1, 0), (4, 3), (10, 9), (11, 10), (50_000, 42), (100_001, 100_000)] {
+                let mut template = SendTemplate::new(kind, ("T", queues), 100, 1, 5);
+                let request: SendRequestV2 = decode(template.next(777, queue)).fields().unwrap();
+                assert_eq!(request.queue_id, queue as i32);
+            }
+            let mut template = SendTemplate::new(kind, ("T", 4), 100, 1, 5);
             template.next(1, 0);
             let header = decode(template.next(777, 3));
             let request: SendRequestV2 = header.fields().unwrap();
@@ -257,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_message_of_a_batch_has_its_own_key() {
-        let mut template = SendTemplate::new(HeaderKind::Json, "T", 10, 3, 0);
+        let mut template = SendTemplate::new(HeaderKind::Json, ("T", 4), 10, 3, 0);
         let bytes = template.next(0, 0).to_vec();
         for n in 1..=3 {
             let key = format!("7F000001000000000000BEEF{n:08X}");
