@@ -50,6 +50,8 @@ pub mod call;
 pub mod clients;
 pub mod delay;
 pub mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod groups;
 pub mod hold;
 pub mod jobs;

@@ -10,6 +10,8 @@
 
 pub mod broker;
 pub mod declare;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kinds;
 mod load;
 pub mod namesrv;

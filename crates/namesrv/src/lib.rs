@@ -51,6 +51,8 @@ const NO_BUG: bool = false;
 pub mod mutant;
 
 pub mod disk;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod hint;
 pub mod kv;
 pub mod names;

@@ -8,16 +8,18 @@ use crate::{
     batch,
     body::{self, HeartbeatData, RegisterBrokerBody, fastjson},
     frame::{self, Codec, FRAME_BYTES_MAX, Split},
-    header::{Header, Language},
+    header::{Fields, Header, Language},
     properties, record,
     rpc::{
+        self,
         consume::PullRequest,
         offset::UpdateOffsetRequest,
         produce::{SendRequest, SendRequestV2},
     },
     scan::{self, Hot, Scratch},
 };
-use std::collections::BTreeMap;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, fmt::Debug};
 
 /// Takes any bytes, and panics if a promise is broken.
 pub type Target = fn(&[u8]);
@@ -34,6 +36,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("fastjson", lenient_json),
     ("heartbeat", heartbeat),
     ("register", register),
+    ("bodies", bodies),
+    ("fields", typed_fields),
 ];
 
 /// Inputs that a target can do something with, made of a frame.
@@ -45,6 +49,9 @@ pub fn seeds(target: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
         "header_json" | "header_binary" => vec![found.header.to_vec()],
         "scanner" => vec![with(u8::from(found.codec == Codec::Json), found.header)],
         "register" => (0..3).map(|form| with(form, found.body)).collect(),
+        "bodies" if found.body.first() != Some(&b'{') => Vec::new(),
+        "bodies" => (0..BODIES.len() as u8).step_by(5).map(|which| with(which, found.body)).collect(),
+        "fields" => vec![with(u8::from(found.codec == Codec::Json), found.header)],
         _ => vec![found.body.to_vec()],
     }
 }
@@ -250,6 +257,143 @@ pub fn register(bytes: &[u8]) {
     };
     let Ok(found) = found else { return };
     assert_eq!(RegisterBrokerBody::read(&body::encode(&found), false), Ok(found));
+}
+
+fn body_of<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
+    let Ok(found) = body::decode::<T>(bytes) else { return };
+    let text = body::encode(&found);
+    let again = body::decode::<T>(&text);
+    assert_eq!(again.as_ref(), Ok(&found), "{}", String::from_utf8_lossy(&text));
+}
+
+/// All bodies that are text, but those with a target of their own: of requests, of answers, and routes.
+const BODIES: &[fn(&[u8])] = &[
+    body_of::<body::config::TopicConfig>,
+    body_of::<body::config::TopicConfigTable>,
+    body_of::<body::config::TopicConfigList>,
+    body_of::<body::config::SubscriptionGroupConfig>,
+    body_of::<body::config::SubscriptionGroupTable>,
+    body_of::<body::config::SubscriptionGroupList>,
+    body_of::<body::config::DataVersion>,
+    body_of::<body::group::ConsumerList>,
+    body_of::<body::group::ConsumerConnection>,
+    body_of::<body::group::ProducerConnection>,
+    body_of::<body::group::ProducerTable>,
+    body_of::<body::group::CheckClientConfig>,
+    body_of::<body::group::QueryAssignmentRequest>,
+    body_of::<body::group::QueryAssignmentResponse>,
+    body_of::<body::group::SubscriptionOfGroup>,
+    body_of::<body::group::ConsumeDirectlyResult>,
+    body_of::<body::queue::LockBatchRequest>,
+    body_of::<body::queue::LockBatchResponse>,
+    body_of::<body::queue::ResetOffsetBody>,
+    body_of::<body::queue::ResetOffsetList>,
+    body_of::<body::queue::ConsumerStatus>,
+    body_of::<body::queue::ConsumerOffsetTable>,
+    body_of::<body::queue::DelayOffsetTable>,
+    body_of::<body::queue::QueryCorrectionOffset>,
+    body_of::<body::queue::OffsetMovedEvent>,
+    body_of::<body::route::TopicRouteData>,
+    body_of::<body::route::ClusterInfo>,
+    body_of::<body::route::TopicList>,
+    body_of::<body::route::KvTable>,
+    body_of::<body::route::KvConfigFile>,
+    body_of::<body::route::GroupList>,
+    body_of::<body::stats::TopicStatsTable>,
+    body_of::<body::stats::QueryConsumeQueue>,
+    body_of::<body::stats::ConsumeTimeSpans>,
+];
+
+/// A body that is read survives writing; the first byte chooses which.
+pub fn bodies(bytes: &[u8]) {
+    let Some((which, rest)) = bytes.split_first() else { return };
+    if let Some(body) = BODIES.get(usize::from(*which) % BODIES.len()) {
+        body(rest);
+    }
+}
+
+fn fields_of<T: Fields + PartialEq + Debug>(header: &Header) {
+    let Ok(found) = header.fields::<T>() else { return };
+    assert_eq!(T::from_ext(&found.to_ext()).as_ref(), Ok(&found));
+}
+
+/// All typed headers, of requests and answers.
+const FIELDS: &[fn(&Header)] = &[
+    fields_of::<rpc::acl::AclAccountRequest>,
+    fields_of::<rpc::acl::AccessKeyRef>,
+    fields_of::<rpc::acl::AclInfoReply>,
+    fields_of::<rpc::acl::WhiteAddrsRequest>,
+    fields_of::<rpc::client::UnregisterRequest>,
+    fields_of::<rpc::client::ConsumerGroupRef>,
+    fields_of::<rpc::config::BrokerConfigReply>,
+    fields_of::<rpc::consume::PullRequest>,
+    fields_of::<rpc::consume::PullReply>,
+    fields_of::<rpc::consume::QueryRequest>,
+    fields_of::<rpc::consume::QueryReply>,
+    fields_of::<rpc::consume::ViewRequest>,
+    fields_of::<rpc::consume::SendBackRequest>,
+    fields_of::<rpc::fivex::MemberGroupRequest>,
+    fields_of::<rpc::fivex::PopRequest>,
+    fields_of::<rpc::fivex::PopReply>,
+    fields_of::<rpc::fivex::AckRequest>,
+    fields_of::<rpc::fivex::ChangeInvisibleRequest>,
+    fields_of::<rpc::group::GroupRef>,
+    fields_of::<rpc::group::DeleteGroupRequest>,
+    fields_of::<rpc::group::GroupForbiddenRequest>,
+    fields_of::<rpc::kv::PutKvRequest>,
+    fields_of::<rpc::kv::KvRef>,
+    fields_of::<rpc::kv::KvReply>,
+    fields_of::<rpc::kv::NamespaceRef>,
+    fields_of::<rpc::offset::QueueRef>,
+    fields_of::<rpc::offset::OffsetReply>,
+    fields_of::<rpc::offset::TimestampReply>,
+    fields_of::<rpc::offset::SearchOffsetRequest>,
+    fields_of::<rpc::offset::QueryOffsetRequest>,
+    fields_of::<rpc::offset::UpdateOffsetRequest>,
+    fields_of::<rpc::offset::CorrectionRequest>,
+    fields_of::<rpc::offset::CloneOffsetRequest>,
+    fields_of::<rpc::produce::SendRequest>,
+    fields_of::<rpc::produce::SendRequestV2>,
+    fields_of::<rpc::produce::SendReply>,
+    fields_of::<rpc::produce::RecallRequest>,
+    fields_of::<rpc::produce::RecallReply>,
+    fields_of::<rpc::relay::NotifyRequest>,
+    fields_of::<rpc::relay::ResetRequest>,
+    fields_of::<rpc::relay::StatusFromClientRequest>,
+    fields_of::<rpc::relay::ConsumerStatusRequest>,
+    fields_of::<rpc::relay::RunningInfoRequest>,
+    fields_of::<rpc::relay::ConsumeDirectlyRequest>,
+    fields_of::<rpc::relay::PushReplyRequest>,
+    fields_of::<rpc::route::RouteRequest>,
+    fields_of::<rpc::route::TopicRef>,
+    fields_of::<rpc::route::ClusterRef>,
+    fields_of::<rpc::route::BrokerNameRef>,
+    fields_of::<rpc::route::BrokerRef>,
+    fields_of::<rpc::route::RegisterRequest>,
+    fields_of::<rpc::route::RegisterReply>,
+    fields_of::<rpc::route::DataVersionReply>,
+    fields_of::<rpc::route::WipeReply>,
+    fields_of::<rpc::route::AddWriteReply>,
+    fields_of::<rpc::route::DeleteRouteRequest>,
+    fields_of::<rpc::stats::ProducerGroupRef>,
+    fields_of::<rpc::stats::ConsumeStatsRequest>,
+    fields_of::<rpc::stats::TimeSpanRequest>,
+    fields_of::<rpc::stats::BrokerConsumeStatsRequest>,
+    fields_of::<rpc::stats::StatsRequest>,
+    fields_of::<rpc::stats::ConsumeQueueRequest>,
+    fields_of::<rpc::stats::SubscriptionRef>,
+    fields_of::<rpc::topic::CreateTopicRequest>,
+    fields_of::<rpc::transaction::EndTransactionRequest>,
+    fields_of::<rpc::transaction::ResumeCheckRequest>,
+    fields_of::<rpc::transaction::CheckTransactionRequest>,
+];
+
+/// Typed headers that are read from a header survive writing; the first byte chooses the codec.
+pub fn typed_fields(bytes: &[u8]) {
+    let Some((codec, rest)) = bytes.split_first() else { return };
+    let codec = if *codec == 0 { Codec::Binary } else { Codec::Json };
+    let Ok(header) = Header::decode(codec, rest) else { return };
+    FIELDS.iter().for_each(|fields| fields(&header));
 }
 
 #[cfg(test)]

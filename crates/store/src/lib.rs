@@ -38,6 +38,8 @@ pub mod tools;
 
 mod cold;
 mod dispatch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 mod job;
 mod line;

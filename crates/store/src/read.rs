@@ -248,6 +248,18 @@ impl Taken {
     }
 
     fn take(&mut self, store: &Store, entry: &QueueEntry) -> io::Result<()> {
+        // No check covers an entry, and what it tells is about to be read as a whole.
+        let size = u64::from(entry.size);
+        let in_file = store.log.segment_bytes() - entry.at.0 % store.log.segment_bytes();
+        let left = self.end.saturating_sub(entry.at.0).min(in_file);
+        if size > left || size > store.options.record_bytes_max().max(RECORD_BYTES_READ_MAX) as u64 {
+            tracing::warn!(
+                at = entry.at.0,
+                size,
+                "a queue names a record of an impossible size; it is passed over"
+            );
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let cold = self.end.saturating_sub(entry.at.0) > self.warm;
         self.slices.push(&store.log, entry, cold)?;
         self.count += 1;

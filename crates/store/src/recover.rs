@@ -196,6 +196,18 @@ impl Left {
     }
 }
 
+/// Sorts ranges and joins those that overlap: what was found damaged earlier is found again.
+fn merge(ranges: &mut Vec<Range<u64>>) {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    ranges.dedup_by(|later, earlier| {
+        let overlap = later.start < earlier.end;
+        if overlap {
+            earlier.end = earlier.end.max(later.end);
+        }
+        overlap
+    });
+}
+
 struct Recovery<'a> {
     disk: &'a Arc<dyn Disk>,
     root: PathBuf,
@@ -485,7 +497,7 @@ impl Recovery<'_> {
                 self.queues.show(slot, QueueOffset(next + 1));
             }
         }
-        self.damaged.sort_by_key(|range| range.start);
+        merge(&mut self.damaged);
         Ok(())
     }
 

@@ -14,10 +14,10 @@ use std::{
 };
 
 /// Options of a campaign: `--name value` pairs.
-struct Options<'a>(Vec<(&'a str, &'a str)>);
+pub struct Options<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Options<'a> {
-    fn read(words: &[&'a str], known: &[&str]) -> Result<Options<'a>> {
+    pub fn read(words: &[&'a str], known: &[&str]) -> Result<Options<'a>> {
         let mut found = Vec::new();
         for pair in words.chunks(2) {
             let [name, value] = pair else { bail!("{} needs a value", pair.join(" ")) };
@@ -29,7 +29,7 @@ impl<'a> Options<'a> {
         Ok(Options(found))
     }
 
-    fn get(&self, name: &str, usual: &'a str) -> &'a str {
+    pub fn get(&self, name: &str, usual: &'a str) -> &'a str {
         self.0.iter().rev().find(|(known, _)| *known == name).map_or(usual, |(_, value)| value)
     }
 }
@@ -107,7 +107,7 @@ fn run(program: &str, words: &[&str]) -> Result<()> {
 }
 
 /// Runs a command that must succeed; its lines.
-fn output(command: &mut Command) -> Result<Vec<String>> {
+pub fn output(command: &mut Command) -> Result<Vec<String>> {
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
     let out = child.stdout.take().context("the child's output")?;
     let lines = BufReader::new(out).lines().collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +118,7 @@ fn output(command: &mut Command) -> Result<Vec<String>> {
 }
 
 /// What is about to be built and run. To be asked before: the work goes on while a campaign runs.
-fn commit() -> Result<String> {
+pub fn commit() -> Result<String> {
     first_line("git", &["describe", "--always", "--dirty", "--abbrev=10"])
 }
 
@@ -127,7 +127,7 @@ fn first_line(program: &str, words: &[&str]) -> Result<String> {
 }
 
 /// Appends a result to its ledger, with when and of what it is.
-fn write_down(name: &str, profile: &str, commit: String, result: Map<String, Value>) -> Result<()> {
+pub fn write_down(name: &str, profile: &str, commit: String, result: Map<String, Value>) -> Result<()> {
     let mut line = Map::new();
     line.insert("date".into(), first_line("date", &["-u", "+%Y-%m-%d"])?.into());
     line.insert("commit".into(), commit.into());

@@ -6,6 +6,7 @@ mod campaign;
 mod compare;
 mod dist;
 mod footprint;
+mod fuzz;
 mod instructions;
 mod run;
 mod sim;
@@ -23,6 +24,8 @@ cargo xtask dist               build the release: static binary, links, sample c
 cargo xtask footprint [DIR]    time to the first answer, idle memory and processor time; stores below DIR
 cargo xtask sim [--seeds N] [--from SEED] [--mode async|sync|both] [--keep-going]
                                simulate fresh seeds, and note the outcome in docs/ledger/sim.md
+cargo xtask fuzz [--seconds N] [TARGET…]
+                               run the fuzz targets, 120 s each unless told, and note it in docs/ledger/fuzz.jsonl
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask instructions       count instructions per message with valgrind and hold them against the ledger;
                                --write writes the ledger anew
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
         ["crash", words @ ..] => campaign::crash(words),
         ["enumerate", words @ ..] => campaign::enumerate(words),
         ["faults", words @ ..] => campaign::faults(words),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["instructions"] => instructions::run(false).map(drop),
         ["instructions", "--write"] => instructions::run(true).map(drop),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
