@@ -113,16 +113,21 @@ impl Gate {
         Ok(file)
     }
 
-    /// Whether a read may be done now.
-    pub(crate) fn pass(&self, file: &Arc<dyn File>, at: u64, len: u64) -> io::Result<()> {
+    /// Fills `out` from `at`, if that may be done now.
+    pub(crate) fn read(&self, file: &Arc<dyn File>, out: &mut [u8], at: u64) -> io::Result<()> {
         let mut shut = self.shut.borrow_mut();
-        let Some(cold) = shut.as_mut() else { return Ok(()) };
-        if cold.reads.len() >= READS_MAX || file.is_resident(at, len) != Some(false) {
+        let Some(cold) = shut.as_mut() else { return file.read_at(out, at) };
+        let len = out.len() as u64;
+        // One call that tells and reads: most of what is asked for is in memory.
+        if cold.reads.len() >= READS_MAX {
+            return file.read_at(out, at);
+        }
+        if file.read_cached(out, at)? {
             return Ok(());
         }
         let (done, met) = cold.reads.split_at(cold.done.min(cold.reads.len()));
         if have(done, file, at, len) {
-            return Ok(());
+            return file.read_at(out, at);
         }
         if !have(met, file, at, len) {
             cold.reads.push(Read { file: Arc::clone(file), at, len });

@@ -437,10 +437,7 @@ impl Log {
             return Ok(());
         }
         match self.file_at(at) {
-            Some(found) => found.and_then(|(file, base)| {
-                gate.pass(&file, at - base, out.len() as u64)?;
-                file.read_at(out, at - base)
-            }),
+            Some(found) => found.and_then(|(file, base)| gate.read(&file, out, at - base)),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -159,8 +159,7 @@ impl Find {
         };
         let mut head = [0; SLOT_LEN as usize];
         let slot_at = self.shape.slot_at(self.shape.slot_of(self.hash));
-        gate.pass(&file, slot_at, SLOT_LEN)?;
-        file.read_at(&mut head, slot_at)?;
+        gate.read(&file, &mut head, slot_at)?;
         let mut at = slot(head, self.shape.entries());
         while let Some(number) = at {
             if *steps == 0 || found.offsets.len() >= self.max {
@@ -169,8 +168,7 @@ impl Find {
             *steps -= 1;
             let mut bytes = [0; ENTRY_LEN as usize];
             let entry_at = self.shape.entry_at(number);
-            gate.pass(&file, entry_at, ENTRY_LEN)?;
-            file.read_at(&mut bytes, entry_at)?;
+            gate.read(&file, &mut bytes, entry_at)?;
             let Some(entry) = Entry::decode(&bytes) else { break };
             let time = part.begin_ms.saturating_add(i64::from(entry.diff) * 1000);
             // What a job wrote since the search began was found in memory.

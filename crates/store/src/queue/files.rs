@@ -104,8 +104,7 @@ impl Files {
             found => found?,
         };
         let mut bytes = vec![0; (n * ENTRY_BYTES) as usize];
-        gate.pass(&file, within * ENTRY_BYTES, n * ENTRY_BYTES)?;
-        file.read_at(&mut bytes, within * ENTRY_BYTES)?;
+        gate.read(&file, &mut bytes, within * ENTRY_BYTES)?;
         let (entries, _) = bytes.as_chunks();
         out.extend(entries.iter().map_while(QueueEntry::decode));
         Ok(())
