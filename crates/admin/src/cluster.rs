@@ -5,7 +5,7 @@ use kerolox_client::{Connection, NameServers};
 use kerolox_protocol::{
     body::{
         decode,
-        route::{ClusterInfo, KvTable, TopicList, TopicRouteData},
+        route::{ClusterInfo, GroupList, KvTable, TopicList, TopicRouteData},
         stats::TopicStatsTable,
     },
     code,
@@ -13,10 +13,11 @@ use kerolox_protocol::{
         Rpc,
         config::GetBrokerRuntimeInfo,
         consume::{PullMessage, PullReply, PullRequest},
+        kv::{GetKvConfig, KvRef, PutKvConfig, PutKvRequest},
         offset::{GetMaxOffset, GetMinOffset, QueueRef, SearchOffsetByTimestamp, SearchOffsetRequest},
         produce::{SendMessageV2, SendReply, SendRequestV2},
         route::{GetAllTopicListFromNamesrv, GetBrokerClusterInfo, TopicRef},
-        stats::GetTopicStatsInfo,
+        stats::{GetTopicStatsInfo, QueryTopicConsumeByWho},
         topic::{CreateTopicRequest, UpdateAndCreateTopic},
     },
 };
@@ -25,6 +26,10 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// As the original's admin client waits.
 const WITHIN: Duration = Duration::from_secs(5);
+/// Group that messages are sent as.
+pub const PRODUCER: &str = "TOOLS_PRODUCER";
+/// Namespace of the name servers' values that tells clients the queues of ordered topics.
+const ORDER: &str = "ORDER_TOPIC_CONFIG";
 
 /// A cluster reached through its name servers, with one connection kept per broker address.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Cluster {
 pub struct Sent {
     /// Broker that stored it.
     pub broker: String,
+    /// Its address.
+    pub addr: String,
     /// Queue.
     pub queue: i32,
     /// Its place in the queue.
@@ -101,6 +108,47 @@ impl Cluster {
         Ok(names.iter().filter_map(master).collect())
     }
 
+    /// Tells clients the queues of an ordered topic on these brokers, through every name server. `is_whole`: the
+    /// brokers are all; otherwise those that are told already stay. Returns what is told now.
+    pub async fn order(&self, topic: &str, queues: &[(String, i32)], is_whole: bool) -> Result<String> {
+        let told = KvRef { namespace: Some(ORDER.into()), key: Some(topic.into()) };
+        let before = match self.name_servers.call::<GetKvConfig>(&told, b"").await {
+            Ok(reply) if !is_whole => reply.header.value.unwrap_or_default(),
+            _ => String::new(),
+        };
+        let mut all: BTreeMap<&str, String> = before
+            .split(';')
+            .filter_map(|pair| pair.split_once(':'))
+            .map(|(name, n)| (name, n.to_owned()))
+            .collect();
+        all.extend(queues.iter().map(|(name, n)| (name.as_str(), n.to_string())));
+        let value = all.iter().map(|(name, n)| format!("{name}:{n}")).collect::<Vec<_>>().join(";");
+        let put = PutKvRequest { namespace: told.namespace, key: told.key, value: Some(value.clone()) };
+        for addr in self.name_servers.addrs() {
+            let conn = Connection::connect(addr, WITHIN).await?;
+            let done = conn.call::<PutKvConfig>(&put, b"", WITHIN).await;
+            done.with_context(|| format!("tell the name server {addr} the queues of {topic}"))?;
+        }
+        Ok(value)
+    }
+
+    /// Name of the broker at an address, if a name server knows it.
+    pub async fn name_of(&self, addr: &str) -> Result<String> {
+        let info = self.info().await?;
+        let found =
+            info.broker_addr_table.into_values().find(|data| data.broker_addrs.values().any(|at| at == addr));
+        found
+            .map(|data| data.broker_name)
+            .with_context(|| format!("the name server knows no broker at {addr}"))
+    }
+
+    /// Groups that consume a topic, by what the broker at `addr` knows.
+    pub async fn groups_of(&self, addr: &str, topic: &str) -> Result<Vec<String>> {
+        let request = TopicRef { topic: topic.to_owned() };
+        let reply = self.broker(addr).await?.call::<QueryTopicConsumeByWho>(&request, b"", WITHIN).await?;
+        Ok(decode::<GroupList>(&reply.body)?.group_list)
+    }
+
     /// A broker's figures.
     pub async fn runtime_info(&self, addr: &str) -> Result<BTreeMap<String, String>> {
         let reply = self.broker(addr).await?.call::<GetBrokerRuntimeInfo>(&(), b"", WITHIN).await?;
@@ -134,7 +182,7 @@ impl Cluster {
             }
         }
         let request = SendRequestV2 {
-            producer_group: "TOOLS_PRODUCER".into(),
+            producer_group: PRODUCER.into(),
             topic: message.topic.clone(),
             default_topic: "TBW102".into(),
             default_topic_queue_nums: 4,
@@ -151,7 +199,7 @@ impl Cluster {
         };
         let reply = self.broker(&addr).await?.call::<SendMessageV2>(&request, &message.body, WITHIN).await?;
         let SendReply { msg_id, queue_id, queue_offset, .. } = reply.header;
-        Ok(Sent { broker, queue: queue_id, queue_offset, unique_key, offset_id: msg_id })
+        Ok(Sent { broker, addr, queue: queue_id, queue_offset, unique_key, offset_id: msg_id })
     }
 
     /// Picks a writable queue: of the broker and number asked for, else the first.
@@ -177,7 +225,19 @@ impl Cluster {
                 return Ok((queues.broker_name.clone(), addr, queue));
             }
         }
-        bail!("no master takes messages of {} (asked for broker {:?})", message.topic, message.broker)
+        match &message.broker {
+            None => bail!("no master takes messages of {}", message.topic),
+            Some(broker) => bail!(
+                "no master called {broker} takes messages of {}; the topic lives on {}",
+                message.topic,
+                route
+                    .broker_datas
+                    .iter()
+                    .map(|data| data.broker_name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }
     }
 
     /// Messages of one queue from an offset: the code, the reply, the records as stored.

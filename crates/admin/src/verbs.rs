@@ -75,8 +75,12 @@ pub fn run(words: &[String]) -> Result<()> {
         list();
         return Ok(());
     };
-    if word == "help" && words.len() > 1 {
-        return find(&words[1])?(&[words[1].clone(), "--help".into()]);
+    if word == "help" {
+        match words.get(1) {
+            Some(verb) => return find(verb)?(&[verb.clone(), "--help".into()]),
+            None => list(),
+        }
+        return Ok(());
     }
     find(word)?(words)
 }

@@ -2,12 +2,14 @@
 
 use super::{Common, Run};
 use crate::{
-    cluster::{Cluster, NewMessage, master},
+    cluster::{Cluster, NewMessage, PRODUCER, Sent, master},
     table::{Column, Side, titles, values},
 };
 use anyhow::{Result, bail};
 use kerolox_protocol::{
-    code,
+    LogOffset, code,
+    msgid::MessageId,
+    properties,
     record::{self, Record},
     rpc::consume::PullRequest,
 };
@@ -36,6 +38,46 @@ pub struct SendMessage {
     /// Only to this queue; needs -b.
     #[arg(short = 'i', long = "qid", requires = "broker")]
     queue: Option<i32>,
+    /// Send a trace of it, too.
+    #[arg(short = 'm', long = "msgTraceEnable", action = clap::ArgAction::Set, default_value_t = false)]
+    trace: bool,
+}
+
+/// Where traces go.
+const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+
+/// The trace of a sent message: one record of type `Pub`, fields in the order that trace consoles expect.
+fn trace(message: &NewMessage, sent: &Sent, host: &str, born_ms: i64, cost_ms: i64) -> NewMessage {
+    let keys = message.keys.as_deref().unwrap_or_default();
+    let fields = [
+        "Pub",
+        &born_ms.to_string(),
+        "DefaultRegion",
+        PRODUCER,
+        &message.topic,
+        &sent.unique_key,
+        message.tags.as_deref().unwrap_or_default(),
+        keys,
+        host,
+        &message.body.len().to_string(),
+        &cost_ms.to_string(),
+        "0",
+        &sent.offset_id,
+        "true",
+    ];
+    let keys = format!("{} {keys}", sent.unique_key).trim_end().to_owned();
+    let body = format!("{}\u{2}", fields.join("\u{1}")).into_bytes();
+    NewMessage { topic: TRACE_TOPIC.into(), body, keys: Some(keys), ..NewMessage::default() }
+}
+
+/// A unique key of the usual shape: host, process, time, counter.
+fn unique_key(now: jiff::Timestamp) -> String {
+    format!(
+        "7F000001{:04X}{:012X}{:08X}",
+        std::process::id() & 0xffff,
+        now.as_millisecond(),
+        now.subsec_nanosecond()
+    )
 }
 
 const SENT: [Column; 4] = [
@@ -48,13 +90,6 @@ const SENT: [Column; 4] = [
 impl Run for SendMessage {
     async fn run(self) -> Result<()> {
         let now = jiff::Timestamp::now();
-        // A unique key of the usual shape: host, process, time, counter.
-        let unique_key = format!(
-            "7F000001{:04X}{:012X}{:08X}",
-            std::process::id() & 0xffff,
-            now.as_millisecond(),
-            now.subsec_nanosecond()
-        );
         let message = NewMessage {
             topic: self.topic,
             body: self.body.into_bytes(),
@@ -63,7 +98,16 @@ impl Run for SendMessage {
             broker: self.broker,
             queue: self.queue,
         };
-        let sent = self.common.cluster().send(&message, unique_key, now.as_millisecond()).await?;
+        let cluster = self.common.cluster();
+        let born_ms = now.as_millisecond();
+        let sent = cluster.send(&message, unique_key(now), born_ms).await?;
+        if self.trace {
+            let done = jiff::Timestamp::now();
+            let trace = trace(&message, &sent, &sent.addr, born_ms, done.as_millisecond() - born_ms);
+            if let Err(why) = cluster.send(&trace, unique_key(done), done.as_millisecond()).await {
+                eprintln!("the message was sent, but its trace was not (does {TRACE_TOPIC} exist?): {why:#}");
+            }
+        }
         if self.common.json {
             println!("{}", serde_json::to_string_pretty(&sent)?);
             return Ok(());
@@ -109,6 +153,7 @@ pub struct ConsumeMessage {
 /// A message as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Shown {
+    id: String,
     topic: String,
     broker: String,
     queue: i32,
@@ -140,6 +185,17 @@ impl Run for ConsumeMessage {
             println!("{}", serde_json::to_string_pretty(&shown)?);
         }
         Ok(())
+    }
+}
+
+/// The id that clients know a message by: its unique key, else, where the sender gave it none, its place.
+fn id(record: &Record<'_>) -> String {
+    match properties::get_str(record.properties, "UNIQ_KEY").filter(|key| !key.is_empty()) {
+        Some(key) => key.to_owned(),
+        None => {
+            let at = LogOffset::try_from(record.physical_offset).unwrap_or_default();
+            MessageId::new(record.store_host, at).to_string()
+        }
     }
 }
 
@@ -212,6 +268,7 @@ impl ConsumeMessage {
         let body = String::from_utf8_lossy(record.body).into_owned();
         if self.common.json {
             return shown.push(Shown {
+                id: id(record),
                 topic: record.topic.to_owned(),
                 broker: broker.to_owned(),
                 queue: record.queue_id,
@@ -223,9 +280,9 @@ impl ConsumeMessage {
                 body,
             });
         }
-        let unique = properties.split(", ").find_map(|pair| pair.strip_prefix("UNIQ_KEY=")).unwrap_or("");
         println!(
-            "MSGID: {unique} MessageExt [brokerName={broker}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, bornTimestamp={}, bornHost=/{}, storeTimestamp={}, storeHost=/{}, commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, properties={{{properties}}}] BODY: {body}",
+            "MSGID: {} MessageExt [brokerName={broker}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, bornTimestamp={}, bornHost=/{}, storeTimestamp={}, storeHost=/{}, commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, properties={{{properties}}}] BODY: {body}",
+            id(record),
             record.queue_id,
             record.size,
             record.queue_offset,

@@ -2,15 +2,17 @@
 
 use super::{Common, Run};
 use crate::{
-    cluster::master,
+    cluster::{Cluster, master},
     table::{Column, Side, titles, values},
 };
 use anyhow::{Context, Result, bail};
 use kerolox_protocol::{
     body::route::{BrokerData, QueueData, TopicRouteData},
+    names::{DLQ_PREFIX, RETRY_PREFIX},
     rpc::topic::CreateTopicRequest,
 };
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// `topicRoute`. Reference: `TopicRouteSubCommand`.
 #[derive(Debug, clap::Args)]
@@ -160,11 +162,68 @@ fn when(ms: i64) -> String {
 pub struct TopicNames {
     #[command(flatten)]
     common: Common,
+    /// With the cluster and the groups that consume each topic; retry and dead-letter topics are left out.
+    #[arg(short = 'c', long = "clusterModel")]
+    clusters: bool,
+}
+
+const CONSUMED: [Column; 3] = [
+    Column("#Cluster Name", 20, Side::Left),
+    Column("#Topic", 48, Side::Left),
+    Column("#Consumer Group", 48, Side::Left),
+];
+
+#[derive(Debug, Serialize)]
+struct Consumed {
+    cluster: String,
+    topic: String,
+    group: String,
+}
+
+/// A row per topic and group; a topic without groups has one, too.
+async fn consumed(cluster: &Cluster) -> Result<Vec<Consumed>> {
+    let mut rows = Vec::new();
+    for topic in cluster.topics().await? {
+        if topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX) {
+            continue;
+        }
+        // A topic may be gone, or on no broker, by the time it is asked for.
+        let Ok(route) = cluster.route(&topic).await else { continue };
+        let mut groups = BTreeSet::new();
+        for data in &route.broker_datas {
+            if let Some(addr) = data.broker_addrs.get(&0) {
+                groups.extend(cluster.groups_of(addr, &topic).await?);
+            }
+        }
+        if groups.is_empty() {
+            groups.insert(String::new());
+        }
+        let name = route.broker_datas.first().map(|data| data.cluster.clone()).unwrap_or_default();
+        rows.extend(groups.into_iter().map(|group| Consumed {
+            cluster: name.clone(),
+            topic: topic.clone(),
+            group,
+        }));
+    }
+    Ok(rows)
 }
 
 impl Run for TopicNames {
     async fn run(self) -> Result<()> {
-        let topics = self.common.cluster().topics().await?;
+        let cluster = self.common.cluster();
+        if self.clusters {
+            let rows = consumed(&cluster).await?;
+            if self.common.json {
+                println!("{}", serde_json::to_string_pretty(&rows)?);
+                return Ok(());
+            }
+            println!("{}", titles(&CONSUMED, 2).trim_end());
+            for row in rows {
+                println!("{}", values(&CONSUMED, &[row.cluster, row.topic, row.group], 2).trim_end());
+            }
+            return Ok(());
+        }
+        let topics = cluster.topics().await?;
         match self.common.json {
             true => println!("{}", serde_json::to_string_pretty(&topics)?),
             false => topics.iter().for_each(|topic| println!("{topic}")),
@@ -196,14 +255,38 @@ pub struct UpdateTopic {
     /// Permission: 2 write, 4 read, 6 both.
     #[arg(short = 'p', long = "perm", default_value_t = 6)]
     perm: i32,
+    /// Whether its messages are ordered: clients are told its queues through the name servers.
+    #[arg(short = 'o', long = "order", action = clap::ArgAction::Set, default_value_t = false)]
+    order: bool,
+    /// Whether it is a unit topic.
+    #[arg(short = 'u', long = "unit", action = clap::ArgAction::Set, default_value_t = false)]
+    unit: bool,
+    /// Whether a unit subscribes to it.
+    #[arg(short = 's', long = "hasUnitSub", action = clap::ArgAction::Set, default_value_t = false)]
+    unit_sub: bool,
+}
+
+impl UpdateTopic {
+    /// After the topic is made: the queues that clients of an ordered topic share out.
+    async fn tell_order(&self, cluster: &Cluster, names: Vec<String>) -> Result<()> {
+        let queues: Vec<_> = names.into_iter().map(|name| (name, self.write)).collect();
+        let is_whole = self.broker.is_none();
+        let value = cluster.order(&self.topic, &queues, is_whole).await?;
+        let scope = if is_whole { "cluster" } else { "broker" };
+        println!("set {scope} orderConf. isOrder=true, orderConf=[{value}]");
+        Ok(())
+    }
 }
 
 impl Run for UpdateTopic {
     async fn run(self) -> Result<()> {
         let cluster = self.common.cluster();
-        let addrs = match (&self.broker, &self.cluster) {
-            (Some(addr), _) => vec![addr.clone()],
-            (None, Some(name)) => cluster.masters(name).await?.into_values().collect(),
+        let sys_flag = i32::from(self.unit) | i32::from(self.unit_sub) << 1;
+        let (names, addrs): (Vec<_>, Vec<_>) = match (&self.broker, &self.cluster) {
+            // Only an ordered topic needs the name.
+            (Some(addr), _) if self.order => (vec![cluster.name_of(addr).await?], vec![addr.clone()]),
+            (Some(addr), _) => (Vec::new(), vec![addr.clone()]),
+            (None, Some(name)) => cluster.masters(name).await?.into_iter().unzip(),
             (None, None) => bail!("name a broker with -b or a cluster with -c"),
         };
         let request = CreateTopicRequest {
@@ -213,8 +296,8 @@ impl Run for UpdateTopic {
             write_queue_nums: self.write,
             perm: self.perm,
             topic_filter_type: Some("SINGLE_TAG".into()),
-            topic_sys_flag: Some(0),
-            order: Some(false),
+            topic_sys_flag: Some(sys_flag),
+            order: Some(self.order),
             attributes: None,
             force: None,
         };
@@ -225,15 +308,19 @@ impl Run for UpdateTopic {
                 .with_context(|| format!("create {} on {addr}", self.topic))?;
             println!("create topic to {addr} success.");
         }
+        if self.order {
+            self.tell_order(&cluster, names).await?;
+        }
         let bit = |bit: i32, letter: char| if self.perm & bit != 0 { letter } else { '-' };
         println!(
-            "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}{}{}, topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false]",
+            "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}{}{}, topicFilterType=SINGLE_TAG, topicSysFlag={sys_flag}, order={}]",
             self.topic,
             self.read,
             self.write,
             bit(4, 'R'),
             bit(2, 'W'),
-            bit(1, 'X')
+            bit(1, 'X'),
+            self.order
         );
         Ok(())
     }

@@ -6,3 +6,4 @@ mod malformed;
 mod original;
 mod samples;
 mod start_errors;
+mod verbs;

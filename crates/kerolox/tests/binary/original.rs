@@ -126,6 +126,20 @@ fn help_is_printed_and_ends_well() {
 }
 
 #[test]
+fn the_list_of_verbs_leads_to_the_help_of_each() {
+    let list = run(&["mqadmin", "help"]);
+    assert_eq!((list.status.code(), &list.stdout), (Some(0), &run(&["mqadmin"]).stdout));
+    let one = run(&["mqadmin", "help", "topicroute"]);
+    let text = String::from_utf8_lossy(&one.stdout).into_owned();
+    assert!(one.status.success() && text.contains("topicRoute") && text.contains("--topic"), "{text}");
+    for words in [&["mqadmin", "help", "nothing"][..], &["mqadmin", "nothing"]] {
+        let output = run(words);
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("The sub command nothing not exist"));
+    }
+}
+
+#[test]
 fn two_name_servers_stand_for_each_other() {
     let dir = Dir::new();
     let (first, first_addr) = namesrv(&dir, "first", 0);
