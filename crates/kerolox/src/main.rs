@@ -1,6 +1,6 @@
 //! The binary: arguments, logging, signals, wiring.
 //!
-//! The same program answers to `mqnamesrv`, `mqbroker` and `mqadmin`, by the name it was called or as
+//! The same program answers to `mqnamesrv`, `mqbroker`, `mqadmin` and `mqshutdown`, by the name it was called or as
 //! `kerolox mqbroker …`, with the original's flags. Owns the process; what servers do is in their crates.
 
 mod addresses;
@@ -8,11 +8,13 @@ mod cli;
 mod logging;
 mod original;
 mod serve;
+mod shutdown;
 mod store_tools;
 
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     // Every connection and every log file is one; the usual limit of 1024 is soon reached.
     kerolox_net::raise_open_files();
     let mut words: Vec<String> =
@@ -36,4 +38,18 @@ fn main() -> ExitCode {
             ExitCode::from(failure)
         }
     }
+}
+
+/// Who reads what is printed may stop reading, as `head` does: that ends this program, quietly and well. The
+/// standard library makes a panic of it, which is the one place where all that prints can be met. Servers print
+/// their boot lines another way.
+fn end_with_the_reader() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        others(panic);
+    }));
 }

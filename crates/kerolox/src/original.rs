@@ -1,15 +1,15 @@
-//! The original's commands: `mqnamesrv`, `mqbroker`, `mqadmin`, with their flags.
+//! The original's commands: `mqnamesrv`, `mqbroker`, `mqadmin`, `mqshutdown`, with their flags.
 //!
 //! Owns reading the flags. Reference: `NamesrvStartup`, `BrokerStartup`, `ServerUtil`; short flags, long
 //! flags, and `KEY=VALUE` words after them.
 
-use crate::{addresses, logging, serve};
+use crate::{addresses, logging, serve, shutdown};
 use anyhow::{Context, Result, bail};
 use kerolox_config::{File, Loaded, Machine, Role, Sources, load, print_all, print_important};
 
 /// Whether the original has a script of that name which this program stands in for.
 pub fn is_name(name: &str) -> bool {
-    matches!(name, "mqnamesrv" | "mqbroker" | "mqadmin")
+    matches!(name, "mqnamesrv" | "mqbroker" | "mqadmin" | "mqshutdown")
 }
 
 /// Runs as one of the original's commands.
@@ -18,6 +18,7 @@ pub fn run(name: &str, words: &[String]) -> Result<()> {
         "mqnamesrv" => namesrv(words),
         "mqbroker" => broker(words),
         "mqadmin" => kerolox_admin::run(words),
+        "mqshutdown" => shutdown::run(words),
         _ => bail!("{name} is not a command of the original"),
     }
 }

@@ -14,6 +14,7 @@ use kerolox_net::{
 use kerolox_protocol::Millis;
 use kerolox_store::{Level, disk::real::RealDisk};
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -25,7 +26,7 @@ pub fn namesrv(loaded: Loaded) -> Result<()> {
     let signals = Signals::catch()?;
     let server = start_namesrv(loaded, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
     signals.stop_at_signal(&server.running.handle);
-    println!("The Name Server boot success. serializeType=JSON");
+    announce("The Name Server boot success. serializeType=JSON");
     server.running.join().context("serve")?;
     Ok(())
 }
@@ -40,7 +41,7 @@ pub fn broker(loaded: Loaded) -> Result<()> {
     let signals = Signals::catch()?;
     let server = start_broker(loaded, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
     signals.stop_at_signal(&server.running.handle);
-    println!("{}", server.boot_line);
+    announce(&server.boot_line);
     server.running.join().context("serve")?;
     Ok(())
 }
@@ -56,7 +57,7 @@ pub fn dev(dev: &Dev) -> Result<()> {
     let ns_loaded = load_with(Role::Namesrv, None, None, &ns_words)?;
     let signals = Signals::catch()?;
     let ns = start_namesrv(ns_loaded, dev.bind)?;
-    println!("The Name Server boot success. serializeType=JSON");
+    announce("The Name Server boot success. serializeType=JSON");
     let ip = if dev.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { dev.bind };
     let mut words = vec![
         "brokerName=broker-a".to_owned(),
@@ -80,12 +81,17 @@ pub fn dev(dev: &Dev) -> Result<()> {
         }
     };
     signals.stop_at_signal(&broker.running.handle);
-    println!("{}", broker.boot_line);
-    println!("Data is kept in {}. Stop with Ctrl-C.", store.display());
+    announce(&broker.boot_line);
+    announce(&format!("Data is kept in {}. Stop with Ctrl-C.", store.display()));
     // The broker goes first, so that its last word still reaches the name server.
     let stopped = broker.running.join().context("serve as broker");
     ns.running.stop().context("serve as name server")?;
     stopped.map(drop)
+}
+
+/// Prints a line for whoever waits for it. A server goes on when nobody does.
+fn announce(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 struct Started<S: Service> {

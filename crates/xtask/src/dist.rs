@@ -3,7 +3,8 @@
 //! ```text
 //! target/dist/kerolox-VERSION/
 //!   bin/kerolox                      the program
-//!   bin/mqnamesrv, mqbroker, mqadmin links to it: it answers to those names
+//!   bin/mqnamesrv, mqbroker, mqadmin, mqshutdown
+//!                                    links to it: it answers to those names
 //!   conf/                            samples, from dist/conf
 //!   LICENSE, README.md
 //! ```
@@ -18,7 +19,7 @@ use std::{
 };
 
 /// Names that the binary answers to besides its own.
-const NAMES: [&str; 3] = ["mqnamesrv", "mqbroker", "mqadmin"];
+const NAMES: [&str; 4] = ["mqnamesrv", "mqbroker", "mqadmin", "mqshutdown"];
 
 /// Builds the release and says where it is, how large, and what it links to.
 pub fn build() -> Result<()> {

@@ -172,7 +172,6 @@ pub struct Server {
 /// How a server ended.
 pub struct Ended {
     pub status: ExitStatus,
-    pub took: Duration,
     pub out: Vec<String>,
     pub err: Vec<String>,
 }
@@ -264,11 +263,10 @@ impl Server {
 
     /// Waits for its end; the ends of both outputs are the event to wait for.
     pub fn end(mut self) -> Ended {
-        let began = Instant::now();
         self.out.wait_end();
         self.err.wait_end();
         let status = self.child.wait().expect("wait for the server");
-        Ended { status, took: began.elapsed(), out: self.out.all(), err: self.err.all() }
+        Ended { status, out: self.out.all(), err: self.err.all() }
     }
 
     /// Anonymous memory in bytes, as the system counts it.

@@ -40,6 +40,34 @@ pub fn broker_words(dir: &Dir, name: &str, namesrv: &str) -> Vec<String> {
     words
 }
 
+/// As `kerolox … | head` when `head` has seen enough.
+#[test]
+fn what_prints_ends_quietly_with_its_reader() {
+    let printing: [&[&str]; 6] = [
+        &["mqadmin"],
+        &["admin", "help", "topicRoute"],
+        &["mqbroker", "-p"],
+        &["namesrv", "-h"],
+        &["bench", "--help"],
+        &["mqshutdown"],
+    ];
+    for words in printing {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = Command::new(KEROLOX).args(words).stdout(writer).output().expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{words:?}");
+        assert_eq!(ended.status.code(), Some(0), "{words:?}");
+    }
+}
+
+#[test]
+fn mqshutdown_says_how_it_is_used() {
+    // Whom it finds and tells is tested beside it: here it would find the servers of other tests.
+    let output = run(&["mqshutdown", "everything"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Useage: mqshutdown broker | namesrv\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
 #[test]
 fn every_name_works_as_a_word_and_as_a_link() {
     let dir = Dir::new();
