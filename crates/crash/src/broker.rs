@@ -5,17 +5,30 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 /// Small files, so that a campaign crosses their borders often.
-const SETTINGS: [&str; 4] = [
+pub const SMALL_FILES: [&str; 4] = [
     "mappedFileSizeCommitLog=1048576",
     "mappedFileSizeConsumeQueue=20000",
     "maxHashSlotNum=1000",
     "maxIndexNum=5000",
 ];
+
+/// What to start, on what, and how.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program.
+    pub binary: PathBuf,
+    /// The store; made if it is not there.
+    pub store: PathBuf,
+    /// What the broker says beside its boot line; appended to.
+    pub log: PathBuf,
+    /// `key=value`, of `broker.conf`.
+    pub settings: Vec<String>,
+}
 
 /// A process that is to become a broker.
 pub struct Starting {
@@ -30,31 +43,30 @@ pub struct Broker {
 
 impl Starting {
     /// Starts the process and does not wait.
-    pub fn spawn(binary: &Path, store: &Path, flush: &str) -> Result<Starting> {
-        let log = store.with_extension("log");
-        let log: File = OpenOptions::new().create(true).append(true).open(&log).context("open the log")?;
-        let child = Command::new(binary)
+    pub fn spawn(launch: &Launch) -> Result<Starting> {
+        let log: File =
+            OpenOptions::new().create(true).append(true).open(&launch.log).context("open the log")?;
+        let child = Command::new(&launch.binary)
             .args(["dev", "--namesrv-port", "0", "--broker-port", "0", "--store"])
-            .arg(store)
-            .args(SETTINGS)
-            .arg(flush)
+            .arg(&launch.store)
+            .args(&launch.settings)
             .env_remove("NAMESRV_ADDR")
             .env_remove("ROCKETMQ_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
+            .with_context(|| format!("start {}", launch.binary.display()))?;
         Ok(Starting { child })
     }
 }
 
 /// Looks at the files that a killed broker left: queues and index must agree with the log.
-pub fn verify(binary: &Path, store: &Path) -> Result<()> {
-    let output = Command::new(binary)
+pub fn verify(launch: &Launch) -> Result<()> {
+    let output = Command::new(&launch.binary)
         .args(["store", "verify"])
-        .arg(store)
-        .args(SETTINGS)
+        .arg(&launch.store)
+        .args(&launch.settings)
         .output()
         .context("verify the store")?;
     if !output.status.success() {

@@ -7,14 +7,14 @@
 //! offset of a queue is one message for ever, I4 offsets have no gaps, I5 the order of one sender is kept, I17
 //! a message is there twice only if its first send was not acknowledged.
 
-mod broker;
-mod oracle;
-mod wire;
+pub mod broker;
+pub mod oracle;
+pub mod wire;
 
 use anyhow::{Context, Result, bail};
-use broker::Broker;
+use broker::{Broker, Launch, SMALL_FILES, Starting};
 use kerolox_store::disk::memory::Rng;
-use oracle::Oracle;
+use oracle::{Ending, Oracle};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+/// The topic of all messages.
+const TOPIC: &str = "Crash";
 /// Senders; each keeps to one queue, so that its order can be checked.
 const SENDERS: u32 = 4;
 /// One life in so many ends while the broker starts.
@@ -90,71 +92,88 @@ impl Campaign {
     /// # Errors
     /// The first invariant that does not hold, by its number; or what kept the campaign from running.
     pub fn run(&self) -> Result<Kept> {
-        let mut oracle = Oracle::new(&self.dir.join("acknowledged"), SENDERS)?;
+        let mut oracle = Oracle::new(&self.dir.join("acknowledged"), TOPIC, SENDERS)?;
+        let launch = self.launch();
         let mut rng = Rng::new(self.seed);
         let mut early = 0;
         for cycle in 0..self.cycles {
             while rng.below(EARLY) == 0 {
                 early += 1;
-                let starting = self.spawn()?;
+                let starting = Starting::spawn(&launch)?;
                 std::thread::sleep(Duration::from_millis(rng.below(EARLY_MS_MAX) as u64));
                 starting.kill()?;
             }
             let is_whole = cycle % WHOLE_EVERY == 0;
             if is_whole && cycle > 0 {
-                broker::verify(&self.binary, &self.store())
+                broker::verify(&launch)
                     .with_context(|| format!("after {cycle} kills"))?;
             }
-            let broker = Broker::serving(self.spawn()?)?;
-            oracle.check(broker.addr(), is_whole).with_context(|| format!("after {cycle} kills"))?;
+            let broker = Broker::serving(Starting::spawn(&launch)?)?;
+            oracle.check(broker.addr(), is_whole, Ending::Kept).with_context(|| format!("after {cycle} kills"))?;
             load(&mut oracle, broker, 1 + rng.below(ACKS_MAX))?;
         }
-        let broker = Broker::serving(self.spawn()?)?;
-        oracle.check(broker.addr(), true).context("after the last kill")?;
+        let broker = Broker::serving(Starting::spawn(&launch)?)?;
+        oracle.check(broker.addr(), true, Ending::Kept).context("after the last kill")?;
         broker.kill()?;
-        broker::verify(&self.binary, &self.store()).context("after the last kill")?;
+        broker::verify(&launch).context("after the last kill")?;
         let (acknowledged, unacknowledged) = (oracle.acked(), oracle.unknown());
         Ok(Kept { early, acknowledged, unacknowledged, duplicates: oracle.duplicates() })
     }
 
-    fn store(&self) -> PathBuf {
-        self.dir.join("store")
-    }
-
-    fn spawn(&self) -> Result<broker::Starting> {
-        broker::Starting::spawn(&self.binary, &self.store(), self.flush.setting())
+    fn launch(&self) -> Launch {
+        let settings = SMALL_FILES.iter().copied().chain([self.flush.setting()]);
+        Launch {
+            binary: self.binary.clone(),
+            store: self.dir.join("store"),
+            log: self.dir.join("store.log"),
+            settings: settings.map(str::to_owned).collect(),
+        }
     }
 }
 
 /// Sends from all sides and kills the broker after so many acknowledgements.
 fn load(oracle: &mut Oracle, broker: Broker, acks: usize) -> Result<()> {
     let addr = broker.addr();
+    send_from_all_sides(oracle.senders().collect(), addr, |heard| {
+        wait(heard, acks).and_then(|()| broker.kill())
+    })
+}
+
+/// Sends from all sides while `meanwhile` runs, which hears of every acknowledgement and must end the broker.
+///
+/// # Errors
+/// What `meanwhile` says, or a sender.
+pub fn send_from_all_sides<R>(
+    senders: Vec<&mut oracle::Sender>,
+    addr: std::net::SocketAddr,
+    meanwhile: impl FnOnce(&Receiver<()>) -> Result<R>,
+) -> Result<R> {
     let over = AtomicBool::new(false);
     let (told, heard) = mpsc::channel();
     std::thread::scope(|scope| {
         let over = &over;
-        let senders: Vec<_> = oracle
-            .senders()
+        let senders: Vec<_> = senders
+            .into_iter()
             .map(|sender| {
                 let told = told.clone();
                 scope.spawn(move || sender.send_until_it_dies(addr, over, &told))
             })
             .collect();
         drop(told);
-        let waited = wait(&heard, acks);
+        let result = meanwhile(&heard);
         over.store(true, Ordering::SeqCst);
-        let killed = broker.kill();
         for sender in senders {
             match sender.join() {
                 Ok(result) => result?,
                 Err(_) => bail!("a sender panicked"),
             }
         }
-        waited.and(killed)
+        result
     })
 }
 
-fn wait(heard: &Receiver<()>, acks: usize) -> Result<()> {
+/// Waits for so many acknowledgements.
+pub fn wait(heard: &Receiver<()>, acks: usize) -> Result<()> {
     for n in 0..acks {
         match heard.recv_timeout(PATIENCE) {
             Ok(()) => {}

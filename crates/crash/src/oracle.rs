@@ -3,18 +3,19 @@
 //! Owns the record of every send, in memory and in a file outside the store, and the comparison with what the
 //! broker gives back. The checks are those named in the crate's head.
 
-use crate::wire::{Pulled, Wire};
+use crate::wire::{Message, Pulled, Sent, Wire};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufWriter, Write},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    time::Instant,
 };
 
 /// Largest body; small ones share sectors, large ones span many.
@@ -22,56 +23,102 @@ const BODY_BYTES_MAX: u64 = 6_000;
 /// Messages seen before that are read again in any case.
 const REREAD: usize = 500;
 
+/// An acknowledgement.
+#[derive(Debug, Clone, Copy)]
+struct Ack {
+    offset: u64,
+    at: Instant,
+}
+
 /// One sender, its queue, and what it knows.
 pub struct Sender {
+    /// Of this sender alone; in every body.
+    id: u32,
+    topic: String,
     queue: u32,
     /// Number of the next message.
     next: u64,
-    /// Acknowledged: number to offset.
-    acked: BTreeMap<u64, u64>,
-    /// Sent without an answer: may be there or not.
-    unknown: BTreeMap<u64, ()>,
-    /// As read so far: the number at each offset.
-    seen: Vec<u64>,
+    /// Acknowledged, by number.
+    acked: BTreeMap<u64, Ack>,
+    /// Sent without an answer, or lost within the promise: may be there or not.
+    unknown: BTreeSet<u64>,
+    /// As read so far: the number at each offset. `None` was deleted before it was read.
+    seen: Vec<Option<u64>>,
+    /// Highest offset that a queue may begin with: deletion has to be asked for.
+    begin_max: u64,
     record: BufWriter<File>,
+}
+
+/// How the broker ended that is looked at next, and thereby what must have outlived it.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending {
+    /// All that was acknowledged.
+    Kept,
+    /// What was acknowledged before; of the rest the newest may be gone.
+    KeptBefore(Instant),
+}
+
+/// What a look has found. Nothing that was promised was missing: else there would be none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Messages that are there more than once.
+    pub duplicates: u64,
+    /// Acknowledged messages that went with what the promise leaves open.
+    pub lost: u64,
+    /// When the first of them was acknowledged.
+    pub first_lost: Option<Instant>,
 }
 
 /// All senders.
 pub struct Oracle {
+    path: PathBuf,
     senders: Vec<Sender>,
     duplicates: u64,
 }
 
 impl Oracle {
-    /// An oracle that writes what it knows to files named after `path`.
-    pub fn new(path: &Path, senders: u32) -> Result<Oracle> {
-        let sender = |queue: u32| {
-            let path = path.with_extension(queue.to_string());
-            let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-            let record = BufWriter::new(file);
-            Ok(Sender {
-                queue,
-                next: 0,
-                acked: BTreeMap::new(),
-                unknown: BTreeMap::new(),
-                seen: Vec::new(),
-                record,
-            })
-        };
-        Ok(Oracle { senders: (0..senders).map(sender).collect::<Result<_>>()?, duplicates: 0 })
+    /// An oracle that writes what it knows to files named after `path`; its senders share a topic.
+    pub fn new(path: &Path, topic: &str, senders: u32) -> Result<Oracle> {
+        let mut oracle = Oracle { path: path.to_owned(), senders: Vec::new(), duplicates: 0 };
+        (0..senders).try_for_each(|queue| oracle.add_sender(topic, queue))?;
+        Ok(oracle)
     }
 
-    /// The senders.
+    /// One more sender; no other may send to its queue.
+    pub fn add_sender(&mut self, topic: &str, queue: u32) -> Result<()> {
+        let id = u32::try_from(self.senders.len())?;
+        let path = self.path.with_extension(id.to_string());
+        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        self.senders.push(Sender {
+            id,
+            topic: topic.into(),
+            queue,
+            next: 0,
+            acked: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            seen: Vec::new(),
+            begin_max: 0,
+            record: BufWriter::new(file),
+        });
+        Ok(())
+    }
+
+    /// The senders, in the order in which they were made.
     pub fn senders(&mut self) -> impl Iterator<Item = &mut Sender> {
         self.senders.iter_mut()
     }
 
-    /// Messages acknowledged so far.
+    /// Until the next look the broker may delete old messages: somebody asked it to.
+    pub fn allow_deletion(&mut self) {
+        self.senders.iter_mut().for_each(|sender| sender.begin_max = u64::MAX);
+    }
+
+    /// Messages acknowledged so far, without those that were lost within the promise.
     pub fn acked(&self) -> u64 {
         self.senders.iter().map(|sender| sender.acked.len() as u64).sum()
     }
 
-    /// Messages sent without an answer so far.
+    /// Messages sent without an answer so far, and those that were lost within the promise.
     pub fn unknown(&self) -> u64 {
         self.senders.iter().map(|sender| sender.unknown.len() as u64).sum()
     }
@@ -82,21 +129,25 @@ impl Oracle {
     }
 
     /// Reads back and compares: everything, or what is new and the newest of what was seen before.
-    pub fn check(&mut self, addr: SocketAddr, is_whole: bool) -> Result<()> {
+    pub fn check(&mut self, addr: SocketAddr, is_whole: bool, ending: Ending) -> Result<Found> {
         let mut wire = Wire::connect(addr)?;
-        self.duplicates = 0;
+        let mut all = Found::default();
         for sender in &mut self.senders {
-            let queue = sender.queue;
-            let duplicates = sender.check(&mut wire, is_whole).with_context(|| format!("queue {queue}"))?;
-            self.duplicates += duplicates;
+            let found = sender
+                .check(&mut wire, is_whole, ending)
+                .with_context(|| format!("topic {}, queue {}", sender.topic, sender.queue))?;
+            all.duplicates += found.duplicates;
+            all.lost += found.lost;
+            all.first_lost = all.first_lost.into_iter().chain(found.first_lost).min();
         }
-        Ok(())
+        self.duplicates = all.duplicates;
+        Ok(all)
     }
 }
 
 impl Sender {
-    /// Sends one message after the other until the connection breaks, which it must not before `over`.
-    /// Tells of every acknowledgement.
+    /// Sends one message after the other until the connection breaks or `over` is set. Tells of every
+    /// acknowledgement.
     pub fn send_until_it_dies(
         &mut self,
         addr: SocketAddr,
@@ -105,116 +156,161 @@ impl Sender {
     ) -> Result<()> {
         let Ok(mut wire) = Wire::connect(addr) else { return Ok(()) };
         while !over.load(Ordering::SeqCst) {
-            let number = self.next;
-            self.next += 1;
-            let body = body(self.queue, number);
-            match wire.send(self.queue, &body, &key(self.queue, number)) {
-                Ok(Some(offset)) => {
-                    self.acked.insert(number, offset);
-                    writeln!(self.record, "{number} {offset}")?;
-                    // Nobody listens any more once the broker is to be killed.
-                    let _ = told.send(());
-                }
-                // A refusal says that it is not there, but only silence would prove it.
-                Ok(None) => drop(self.unknown.insert(number, ())),
-                Err(_) => {
-                    self.unknown.insert(number, ());
-                    break;
-                }
+            match self.send_one(&mut wire)? {
+                // Nobody listens any more once the broker is to be killed.
+                Some(Sent::Acknowledged(_)) => drop(told.send(())),
+                Some(Sent::Refused(..)) => {}
+                None => break,
             }
         }
         self.record.flush()?;
         Ok(())
     }
 
-    /// Reads the queue; gives the number of messages that are there more than once.
-    fn check(&mut self, wire: &mut Wire, is_whole: bool) -> Result<u64> {
+    /// Sends the next message and notes what becomes of it; `None` if the connection broke.
+    pub fn send_one(&mut self, wire: &mut Wire) -> Result<Option<Sent>> {
+        let number = self.next;
+        self.next += 1;
+        let (body, key) = (body(self.id, number), key(self.id, number));
+        let message =
+            Message { topic: &self.topic, queue: self.queue, key: &key, body: &body, delay_level: 0 };
+        let sent = wire.send(&message).ok();
+        match &sent {
+            Some(Sent::Acknowledged(offset)) => {
+                self.acked.insert(number, Ack { offset: *offset, at: Instant::now() });
+                writeln!(self.record, "{number} {offset}")?;
+            }
+            // A refusal says that it is not there, but only silence would prove it.
+            Some(Sent::Refused(..)) | None => drop(self.unknown.insert(number)),
+        }
+        Ok(sent)
+    }
+
+    fn check(&mut self, wire: &mut Wire, is_whole: bool, ending: Ending) -> Result<Found> {
+        let begin = wire.min_offset(&self.topic, self.queue)?;
+        ensure!(begin <= self.begin_max, "I16: the queue begins at {begin}, nothing was to be deleted");
         let known = if is_whole { 0 } else { self.seen.len().saturating_sub(REREAD) };
-        let mut found: Vec<u64> = self.seen.iter().take(known).copied().collect();
+        let mut found: Vec<Option<u64>> = self.seen.iter().take(known).copied().collect();
+        found.resize(found.len().max(usize::try_from(begin)?), None);
         loop {
-            let pulled = wire.pull(self.queue, found.len() as u64)?;
+            let pulled = wire.pull(&self.topic, self.queue, found.len() as u64)?;
             if pulled.is_empty() {
                 break;
             }
             for Pulled { offset, body } in pulled {
                 ensure!(offset == found.len() as u64, "I4: offset {offset} follows {}", found.len());
-                found.push(self.identify(&body).with_context(|| format!("I2: offset {offset}"))?);
+                found.push(Some(self.identify(&body).with_context(|| format!("I2: offset {offset}"))?));
             }
         }
-        self.compare(found)
+        self.compare(found, begin, ending)
     }
 
     /// The number of a message that was sent so.
     fn identify(&self, found: &[u8]) -> Result<u64> {
         let number = found.get(4..12).and_then(|part| part.try_into().ok()).map(u64::from_be_bytes);
         match number {
-            Some(number) if number < self.next && found == body(self.queue, number) => Ok(number),
+            Some(number) if number < self.next && found == body(self.id, number) => Ok(number),
             Some(number) => bail!("message {number} was never sent so"),
             None => bail!("a body of {} bytes was never sent", found.len()),
         }
     }
 
-    fn compare(&mut self, found: Vec<u64>) -> Result<u64> {
-        let at_offset = |offset: u64| usize::try_from(offset).ok().and_then(|at| found.get(at));
-        for (number, offset) in &self.acked {
-            match at_offset(*offset) {
-                Some(there) if there == number => {}
-                Some(there) => bail!("I1: message {number} was acknowledged at {offset}, {there} is there"),
-                None => bail!(
-                    "I1: message {number} was acknowledged at {offset}, the queue ends at {}",
-                    found.len()
-                ),
+    /// Compares what was found, from `begin` on, with what has to be there.
+    fn compare(&mut self, mut found: Vec<Option<u64>>, begin: u64, ending: Ending) -> Result<Found> {
+        let gone = self.gone(&found, begin, ending)?;
+        let first_lost = gone.iter().filter_map(|number| Some(self.acked.get(number)?.at)).min();
+        for number in &gone {
+            self.acked.remove(number);
+            self.unknown.insert(*number);
+        }
+        // What readers have seen once they see for ever, unless it went with what may go.
+        for (offset, (before, now)) in self.seen.iter().zip(&mut found).enumerate() {
+            match (*before, *now) {
+                (Some(before), Some(now)) if before != now => {
+                    bail!("I3: offset {offset} was message {before} and is {now}")
+                }
+                (before, None) => *now = before,
+                _ => {}
             }
         }
-        // What readers have seen once they see for ever.
-        for (offset, (before, now)) in self.seen.iter().zip(&found).enumerate() {
-            ensure!(before == now, "I3: offset {offset} was message {before} and is {now}");
-        }
         ensure!(
-            found.len() >= self.seen.len(),
+            found.len() >= self.seen.len() || matches!(ending, Ending::KeptBefore(_)),
             "I3: {} messages were seen, {} are there",
             self.seen.len(),
             found.len()
         );
+        let duplicates = self.duplicates(&found)?;
+        self.seen = found;
+        self.begin_max = begin.max(if self.begin_max == u64::MAX { 0 } else { self.begin_max });
+        Ok(Found { duplicates, lost: gone.len() as u64, first_lost })
+    }
+
+    /// Numbers of acknowledged messages that are not there, and need not be.
+    fn gone(&self, found: &[Option<u64>], begin: u64, ending: Ending) -> Result<Vec<u64>> {
+        let mut gone = Vec::new();
+        for (number, Ack { offset, at }) in &self.acked {
+            match usize::try_from(*offset).ok().and_then(|at| found.get(at)) {
+                Some(Some(there)) if there == number => {}
+                Some(Some(there)) => {
+                    bail!("I1: message {number} was acknowledged at {offset}, {there} is there")
+                }
+                Some(None) => ensure!(*offset < begin, "I1: message {number} at {offset} was not read"),
+                None if matches!(ending, Ending::KeptBefore(before) if *at >= before) => gone.push(*number),
+                None => bail!(
+                    "I1: message {number} was acknowledged at {offset} {:.3} s ago, the queue ends at {}",
+                    at.elapsed().as_secs_f64(),
+                    found.len()
+                ),
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Messages that are there more than once; the order is checked on the way.
+    fn duplicates(&self, found: &[Option<u64>]) -> Result<u64> {
         let mut duplicates = 0;
         let mut last = None;
-        for number in &found {
+        for number in found.iter().flatten() {
             match last {
-                Some(last) if *number == last => {
+                Some(last) if number == last => {
                     ensure!(!self.acked.contains_key(number), "I17: message {number} is there twice");
                     duplicates += 1;
                 }
-                Some(last) if *number < last => bail!("I5: message {number} stands behind {last}"),
+                Some(last) if number < last => bail!("I5: message {number} stands behind {last}"),
                 _ => {}
             }
-            last = Some(*number);
+            last = Some(number);
         }
-        self.seen = found;
         Ok(duplicates)
+    }
+
+    /// The offset behind the last acknowledged message.
+    pub fn end(&self) -> u64 {
+        self.acked.values().map(|ack| ack.offset + 1).max().unwrap_or(0)
     }
 }
 
 /// A message's body, which tells its sender and number and is as long as they say.
-fn body(queue: u32, number: u64) -> Vec<u8> {
-    let mixed = (number ^ u64::from(queue) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn body(sender: u32, number: u64) -> Vec<u8> {
+    let mixed = (number ^ u64::from(sender) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let len = match mixed >> 61 {
         0 => mixed % BODY_BYTES_MAX,
         _ => mixed % 300,
     };
-    let mut body = queue.to_be_bytes().to_vec();
+    let mut body = sender.to_be_bytes().to_vec();
     body.extend(number.to_be_bytes());
     body.extend((0..len).map(|n| (mixed.rotate_left((n % 64) as u32) & 0xff) as u8));
     body
 }
 
-fn key(queue: u32, number: u64) -> String {
-    format!("{queue:08X}{number:024X}")
+fn key(sender: u32, number: u64) -> String {
+    format!("{sender:08X}{number:024X}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{sync::atomic::AtomicU32, time::Duration};
 
     /// A sender that sent five messages, of which the fourth was not answered.
     fn sender() -> Sender {
@@ -222,16 +318,59 @@ mod tests {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let (process, nth) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("kerolox-oracle-{process}-{nth}"));
-        let mut sender = Oracle::new(&path, 1).unwrap().senders.remove(0);
+        let mut sender = Oracle::new(&path, "Crash", 1).unwrap().senders.remove(0);
         std::fs::remove_file(path.with_extension("0")).unwrap();
         sender.next = 5;
-        sender.acked = [(0, 0), (1, 1), (2, 2), (4, 3)].into();
-        sender.unknown = [(3, ())].into();
+        sender.acked = [(0, ack(0)), (1, ack(1)), (2, ack(2)), (4, ack(3))].into();
+        sender.unknown = [3].into();
         sender
     }
 
+    fn ack(offset: u64) -> Ack {
+        Ack { offset, at: Instant::now() }
+    }
+
     fn verdict(sender: &mut Sender, found: &[u64]) -> String {
-        sender.compare(found.to_vec()).map_or_else(|why| why.to_string(), |n| format!("{n} duplicates"))
+        let found = found.iter().copied().map(Some).collect();
+        sender
+            .compare(found, 0, Ending::Kept)
+            .map_or_else(|why| why.to_string(), |found| format!("{} duplicates", found.duplicates))
+    }
+
+    #[test]
+    fn only_the_newest_may_go_with_the_power_and_only_within_the_window() {
+        let power_cut = |found: &[u64], window: Duration| {
+            let mut sender = sender();
+            let before = sender.acked.get(&4).unwrap().at;
+            sender.acked.values_mut().for_each(|ack| ack.at = before);
+            let found = found.iter().copied().map(Some).collect();
+            let found = sender.compare(found, 0, Ending::KeptBefore(before + window));
+            found.map_or_else(|why| why.to_string(), |found| format!("{} lost", found.lost))
+        };
+        assert_eq!(power_cut(&[0, 1, 2], Duration::ZERO), "1 lost");
+        assert_eq!(power_cut(&[0, 1], Duration::ZERO), "2 lost");
+        assert!(power_cut(&[0, 1, 2], Duration::from_millis(1)).starts_with("I1"), "it was to be there");
+        assert!(power_cut(&[0, 2], Duration::ZERO).starts_with("I1"), "damaged, not lost");
+    }
+
+    #[test]
+    fn what_is_lost_is_never_acknowledged_again() {
+        let mut sender = sender();
+        let before = sender.acked.get(&0).unwrap().at;
+        sender.seen = [0, 1, 2, 3].map(Some).into();
+        sender.acked.remove(&4);
+        sender.compare(vec![Some(0)], 0, Ending::KeptBefore(before)).unwrap();
+        assert_eq!((sender.seen.len(), sender.acked.len()), (1, 1));
+        assert!(verdict(&mut sender, &[0, 4, 1]).starts_with("I5"), "it came back");
+    }
+
+    #[test]
+    fn a_queue_shrinks_at_its_beginning_only_by_deletion() {
+        let mut sender = sender();
+        let found = || vec![None, None, Some(2), Some(4)];
+        assert!(sender.compare(found(), 0, Ending::Kept).unwrap_err().to_string().starts_with("I1"));
+        assert_eq!(sender.compare(found(), 2, Ending::Kept).unwrap().lost, 0);
+        assert_eq!(sender.begin_max, 2);
     }
 
     #[test]
@@ -246,7 +385,7 @@ mod tests {
         assert!(verdict(&mut seen, &[0, 1, 3]).starts_with("I3"), "one is gone that was seen");
         assert!(verdict(&mut seen, &[0, 1, 2, 4]).starts_with("I3"), "another is there");
         let mut order = sender();
-        order.acked = [(4, 0)].into();
+        order.acked = [(4, ack(0))].into();
         assert!(verdict(&mut order, &[4, 3]).starts_with("I5"));
         assert!(verdict(&mut order, &[4, 4]).starts_with("I17"));
     }

@@ -7,6 +7,7 @@ use kerolox_protocol::{
     record,
     rpc::{
         consume::{PullReply, PullRequest},
+        offset::{OffsetReply, QueryOffsetRequest, QueueRef, UpdateOffsetRequest},
         produce::{SendReply, SendRequestV2},
     },
 };
@@ -16,21 +17,50 @@ use std::{
     time::Duration,
 };
 
-/// The topic of all messages.
-pub const TOPIC: &str = "Crash";
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const SEND_V2: i32 = 310;
 const PULL: i32 = 11;
+const QUERY_OFFSET: i32 = 14;
+const UPDATE_OFFSET: i32 = 15;
+const MAX_OFFSET: i32 = 30;
+const MIN_OFFSET: i32 = 31;
+const DELETE_EXPIRED: i32 = 329;
 const SUCCESS: i32 = 0;
+const NO_TOPIC: i32 = 17;
+const NO_OFFSET: i32 = 22;
 /// Codes of a pull that found nothing: not now, not here, not that offset; and no such topic.
-const NOTHING: [i32; 4] = [19, 20, 21, 17];
+const NOTHING: [i32; 4] = [19, 20, 21, NO_TOPIC];
 
 /// A connection to a broker.
 pub struct Wire {
     stream: TcpStream,
     opaque: i32,
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its queue.
+    pub queue: u32,
+    /// Its unique key.
+    pub key: &'a str,
+    /// Its body.
+    pub body: &'a [u8],
+    /// Level of its delay; 0 for none, then it is there at once.
+    pub delay_level: u32,
+}
+
+/// What the broker said to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// `SEND_OK`, at this offset.
+    Acknowledged(u64),
+    /// Any other answer: code and remark.
+    Refused(i32, String),
 }
 
 /// A record as pulled.
@@ -82,42 +112,47 @@ impl Wire {
         }
     }
 
-    /// Sends a message; gives its offset when it was acknowledged, `None` when it was refused.
-    pub fn send(&mut self, queue: u32, body: &[u8], key: &str) -> Result<Option<u64>> {
+    /// Sends a message; what the broker says to it.
+    pub fn send(&mut self, message: &Message<'_>) -> Result<Sent> {
+        let delay = match message.delay_level {
+            0 => String::new(),
+            level => format!("DELAY\u{1}{level}\u{2}"),
+        };
         let request = SendRequestV2 {
             producer_group: "crash".into(),
-            topic: TOPIC.into(),
+            topic: message.topic.into(),
             default_topic: "TBW102".into(),
             default_topic_queue_nums: 8,
-            queue_id: i32::try_from(queue)?,
+            queue_id: i32::try_from(message.queue)?,
             sys_flag: 0,
             born_timestamp: 1_700_000_000_000,
             flag: 0,
-            properties: Some(format!("UNIQ_KEY\u{1}{key}\u{2}WAIT\u{1}true")),
+            properties: Some(format!("{delay}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true", message.key)),
             reconsume_times: Some(0),
             unit_mode: Some(false),
             max_reconsume_times: None,
             batch: Some(false),
             broker_name: None,
         };
-        let (header, _) = self.ask(SEND_V2, &request, body)?;
+        let (header, _) = self.ask(SEND_V2, &request, message.body)?;
         if header.code != SUCCESS {
-            return Ok(None);
+            return Ok(Sent::Refused(header.code, header.remark.unwrap_or_default()));
         }
         let reply: SendReply = header.fields()?;
         ensure!(
-            i64::from(reply.queue_id) == i64::from(queue),
-            "asked for queue {queue}, got {}",
+            i64::from(reply.queue_id) == i64::from(message.queue),
+            "asked for queue {}, got {}",
+            message.queue,
             reply.queue_id
         );
-        Ok(Some(u64::try_from(reply.queue_offset).context("a negative offset")?))
+        Ok(Sent::Acknowledged(u64::try_from(reply.queue_offset).context("a negative offset")?))
     }
 
     /// Messages of a queue from an offset on; empty at its end.
-    pub fn pull(&mut self, queue: u32, from: u64) -> Result<Vec<Pulled>> {
+    pub fn pull(&mut self, topic: &str, queue: u32, from: u64) -> Result<Vec<Pulled>> {
         let request = PullRequest {
             consumer_group: "crash".into(),
-            topic: TOPIC.into(),
+            topic: topic.into(),
             queue_id: i32::try_from(queue)?,
             queue_offset: i64::try_from(from)?,
             max_msg_nums: 32,
@@ -132,7 +167,7 @@ impl Wire {
         };
         let (header, body) = self.ask(PULL, &request, b"")?;
         if NOTHING.contains(&header.code) {
-            if header.code != 17 {
+            if header.code != NO_TOPIC {
                 let reply: PullReply = header.fields()?;
                 let max = u64::try_from(reply.max_offset).unwrap_or(0);
                 ensure!(max <= from, "nothing at {from} of queue {queue}, which ends at {max}");
@@ -145,12 +180,68 @@ impl Wire {
             let record = record?;
             ensure!(record.crc_matches(), "a body does not match its CRC");
             ensure!(
-                record.topic == TOPIC && i64::from(record.queue_id) == i64::from(queue),
+                record.topic == topic && i64::from(record.queue_id) == i64::from(queue),
                 "a foreign record"
             );
             let offset = u64::try_from(record.queue_offset).context("a negative offset")?;
             pulled.push(Pulled { offset, body: record.body.to_vec() });
         }
         Ok(pulled)
+    }
+
+    /// Offset of a queue's oldest message; 0 if there is no such topic.
+    pub fn min_offset(&mut self, topic: &str, queue: u32) -> Result<u64> {
+        self.border(MIN_OFFSET, topic, queue)
+    }
+
+    /// The offset behind a queue's newest message; 0 if there is no such topic.
+    pub fn max_offset(&mut self, topic: &str, queue: u32) -> Result<u64> {
+        self.border(MAX_OFFSET, topic, queue)
+    }
+
+    fn border(&mut self, code: i32, topic: &str, queue: u32) -> Result<u64> {
+        let request = QueueRef { topic: topic.into(), queue_id: i32::try_from(queue)? };
+        let (header, _) = self.ask(code, &request, b"")?;
+        if header.code == NO_TOPIC {
+            return Ok(0);
+        }
+        ensure!(header.code == SUCCESS, "request {code} got {}: {:?}", header.code, header.remark);
+        let reply: OffsetReply = header.fields()?;
+        u64::try_from(reply.offset).context("a negative offset")
+    }
+
+    /// Says where a group stands; whether the broker agreed.
+    pub fn commit(&mut self, group: &str, topic: &str, queue: u32, offset: u64) -> Result<bool> {
+        let request = UpdateOffsetRequest {
+            consumer_group: group.into(),
+            topic: topic.into(),
+            queue_id: i32::try_from(queue)?,
+            commit_offset: i64::try_from(offset)?,
+        };
+        let (header, _) = self.ask(UPDATE_OFFSET, &request, b"")?;
+        Ok(header.code == SUCCESS)
+    }
+
+    /// Where a group stands; `None` if the broker has never heard of it there.
+    pub fn committed(&mut self, group: &str, topic: &str, queue: u32) -> Result<Option<u64>> {
+        let request = QueryOffsetRequest {
+            consumer_group: group.into(),
+            topic: topic.into(),
+            queue_id: i32::try_from(queue)?,
+            set_zero_if_not_found: Some(false),
+        };
+        let (header, _) = self.ask(QUERY_OFFSET, &request, b"")?;
+        if [NO_OFFSET, NO_TOPIC].contains(&header.code) {
+            return Ok(None);
+        }
+        ensure!(header.code == SUCCESS, "a group's offset got {}: {:?}", header.code, header.remark);
+        let reply: OffsetReply = header.fields()?;
+        Ok(u64::try_from(reply.offset).ok())
+    }
+
+    /// Has log files deleted that are past their time; whether the broker agreed.
+    pub fn delete_expired(&mut self) -> Result<bool> {
+        let (header, _) = self.ask(DELETE_EXPIRED, &(), b"")?;
+        Ok(header.code == SUCCESS)
     }
 }
