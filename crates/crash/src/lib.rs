@@ -105,11 +105,12 @@ impl Campaign {
             }
             let is_whole = cycle % WHOLE_EVERY == 0;
             if is_whole && cycle > 0 {
-                broker::verify(&launch)
-                    .with_context(|| format!("after {cycle} kills"))?;
+                broker::verify(&launch).with_context(|| format!("after {cycle} kills"))?;
             }
             let broker = Broker::serving(Starting::spawn(&launch)?)?;
-            oracle.check(broker.addr(), is_whole, Ending::Kept).with_context(|| format!("after {cycle} kills"))?;
+            oracle
+                .check(broker.addr(), is_whole, Ending::Kept)
+                .with_context(|| format!("after {cycle} kills"))?;
             load(&mut oracle, broker, 1 + rng.below(ACKS_MAX))?;
         }
         let broker = Broker::serving(Starting::spawn(&launch)?)?;

@@ -27,7 +27,8 @@ const REREAD: usize = 500;
 #[derive(Debug, Clone, Copy)]
 struct Ack {
     offset: u64,
-    at: Instant,
+    /// `None` once it has outlived a power cut: it will outlive all others.
+    at: Option<Instant>,
 }
 
 /// One sender, its queue, and what it knows.
@@ -56,6 +57,11 @@ pub enum Ending {
     Kept,
     /// What was acknowledged before; of the rest the newest may be gone.
     KeptBefore(Instant),
+}
+
+/// Whether what was acknowledged then may be gone. `None` is before every cut.
+pub fn may_go(ending: Ending, at: Option<Instant>) -> bool {
+    matches!((ending, at), (Ending::KeptBefore(before), Some(at)) if at >= before)
 }
 
 /// What a look has found. Nothing that was promised was missing: else there would be none.
@@ -177,7 +183,7 @@ impl Sender {
         let sent = wire.send(&message).ok();
         match &sent {
             Some(Sent::Acknowledged(offset)) => {
-                self.acked.insert(number, Ack { offset: *offset, at: Instant::now() });
+                self.acked.insert(number, Ack { offset: *offset, at: Some(Instant::now()) });
                 writeln!(self.record, "{number} {offset}")?;
             }
             // A refusal says that it is not there, but only silence would prove it.
@@ -218,7 +224,7 @@ impl Sender {
     /// Compares what was found, from `begin` on, with what has to be there.
     fn compare(&mut self, mut found: Vec<Option<u64>>, begin: u64, ending: Ending) -> Result<Found> {
         let gone = self.gone(&found, begin, ending)?;
-        let first_lost = gone.iter().filter_map(|number| Some(self.acked.get(number)?.at)).min();
+        let first_lost = gone.iter().filter_map(|number| self.acked.get(number)?.at).min();
         for number in &gone {
             self.acked.remove(number);
             self.unknown.insert(*number);
@@ -241,6 +247,9 @@ impl Sender {
         );
         let duplicates = self.duplicates(&found)?;
         self.seen = found;
+        if let Ending::KeptBefore(_) = ending {
+            self.acked.values_mut().for_each(|ack| ack.at = None);
+        }
         self.begin_max = begin.max(if self.begin_max == u64::MAX { 0 } else { self.begin_max });
         Ok(Found { duplicates, lost: gone.len() as u64, first_lost })
     }
@@ -255,10 +264,9 @@ impl Sender {
                     bail!("I1: message {number} was acknowledged at {offset}, {there} is there")
                 }
                 Some(None) => ensure!(*offset < begin, "I1: message {number} at {offset} was not read"),
-                None if matches!(ending, Ending::KeptBefore(before) if *at >= before) => gone.push(*number),
+                None if may_go(ending, *at) => gone.push(*number),
                 None => bail!(
-                    "I1: message {number} was acknowledged at {offset} {:.3} s ago, the queue ends at {}",
-                    at.elapsed().as_secs_f64(),
+                    "I1: message {number} was acknowledged at {offset}, the queue ends at {}",
                     found.len()
                 ),
             }
@@ -327,7 +335,7 @@ mod tests {
     }
 
     fn ack(offset: u64) -> Ack {
-        Ack { offset, at: Instant::now() }
+        Ack { offset, at: Some(Instant::now()) }
     }
 
     fn verdict(sender: &mut Sender, found: &[u64]) -> String {
@@ -341,8 +349,8 @@ mod tests {
     fn only_the_newest_may_go_with_the_power_and_only_within_the_window() {
         let power_cut = |found: &[u64], window: Duration| {
             let mut sender = sender();
-            let before = sender.acked.get(&4).unwrap().at;
-            sender.acked.values_mut().for_each(|ack| ack.at = before);
+            let before = Instant::now();
+            sender.acked.values_mut().for_each(|ack| ack.at = Some(before));
             let found = found.iter().copied().map(Some).collect();
             let found = sender.compare(found, 0, Ending::KeptBefore(before + window));
             found.map_or_else(|why| why.to_string(), |found| format!("{} lost", found.lost))
@@ -356,11 +364,13 @@ mod tests {
     #[test]
     fn what_is_lost_is_never_acknowledged_again() {
         let mut sender = sender();
-        let before = sender.acked.get(&0).unwrap().at;
+        let before = sender.acked.get(&0).unwrap().at.unwrap();
         sender.seen = [0, 1, 2, 3].map(Some).into();
         sender.acked.remove(&4);
         sender.compare(vec![Some(0)], 0, Ending::KeptBefore(before)).unwrap();
         assert_eq!((sender.seen.len(), sender.acked.len()), (1, 1));
+        let again = sender.compare(vec![], 0, Ending::KeptBefore(before)).unwrap_err();
+        assert!(again.to_string().starts_with("I1"), "what outlived one cut outlives the next");
         assert!(verdict(&mut sender, &[0, 4, 1]).starts_with("I5"), "it came back");
     }
 
