@@ -3,7 +3,7 @@
 //! Owns the record of every send, in memory and in a file outside the store, and the comparison with what the
 //! broker gives back. The checks are those named in the crate's head.
 
-use crate::wire::{Message, Pulled, Sent, Wire};
+use crate::wire::{Batch, Message, Pulled, Sent, Wire};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +15,16 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Largest body; small ones share sectors, large ones span many.
 const BODY_BYTES_MAX: u64 = 6_000;
 /// Messages seen before that are read again in any case.
 const REREAD: usize = 500;
+
+/// Longest wait until the broker knows where a queue begins.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An acknowledgement.
 #[derive(Debug, Clone, Copy)]
@@ -193,22 +196,46 @@ impl Sender {
     }
 
     fn check(&mut self, wire: &mut Wire, is_whole: bool, ending: Ending) -> Result<Found> {
-        let begin = wire.min_offset(&self.topic, self.queue)?;
+        let mut begin = wire.min_offset(&self.topic, self.queue)?;
         ensure!(begin <= self.begin_max, "I16: the queue begins at {begin}, nothing was to be deleted");
         let known = if is_whole { 0 } else { self.seen.len().saturating_sub(REREAD) };
         let mut found: Vec<Option<u64>> = self.seen.iter().take(known).copied().collect();
         found.resize(found.len().max(usize::try_from(begin)?), None);
         loop {
-            let pulled = wire.pull(&self.topic, self.queue, found.len() as u64)?;
-            if pulled.is_empty() {
-                break;
+            let (first, pulled) = match wire.pull(&self.topic, self.queue, found.len() as u64)? {
+                Batch::Messages(pulled) => match pulled.first() {
+                    Some(first) => (first.offset, pulled),
+                    None => break,
+                },
+                Batch::BeginsAt(offset) => (offset, Vec::new()),
+            };
+            if first > found.len() as u64 && self.begin_max > begin {
+                begin = self.begin(wire, first)?;
+                found.resize(found.len().max(usize::try_from(begin)?), None);
+                if first < begin {
+                    continue;
+                }
             }
+            ensure!(first == found.len() as u64, "I4: offset {first} follows {}", found.len());
             for Pulled { offset, body } in pulled {
                 ensure!(offset == found.len() as u64, "I4: offset {offset} follows {}", found.len());
                 found.push(Some(self.identify(&body).with_context(|| format!("I2: offset {offset}"))?));
             }
         }
         self.compare(found, begin, ending)
+    }
+
+    /// Waits until the broker says that the queue begins at `offset`. Shortly after a crash it may still say
+    /// where the queue began before files were deleted.
+    fn begin(&self, wire: &mut Wire, offset: u64) -> Result<u64> {
+        let since = Instant::now();
+        loop {
+            let begin = wire.min_offset(&self.topic, self.queue)?;
+            if begin >= offset || since.elapsed() > PATIENCE {
+                return Ok(begin);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The number of a message that was sent so.
@@ -318,7 +345,7 @@ fn key(sender: u32, number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{sync::atomic::AtomicU32, time::Duration};
+    use std::sync::atomic::AtomicU32;
 
     /// A sender that sent five messages, of which the fourth was not answered.
     fn sender() -> Sender {

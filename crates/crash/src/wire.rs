@@ -33,6 +33,15 @@ const NO_OFFSET: i32 = 22;
 /// Codes of a pull that found nothing: not now, not here, not that offset; and no such topic.
 const NOTHING: [i32; 4] = [19, 20, 21, NO_TOPIC];
 
+/// What a pull gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batch {
+    /// Messages; none at the queue's end.
+    Messages(Vec<Pulled>),
+    /// There is nothing before this offset any more, and perhaps not there.
+    BeginsAt(u64),
+}
+
 /// A connection to a broker.
 pub struct Wire {
     stream: TcpStream,
@@ -148,8 +157,8 @@ impl Wire {
         Ok(Sent::Acknowledged(u64::try_from(reply.queue_offset).context("a negative offset")?))
     }
 
-    /// Messages of a queue from an offset on; empty at its end.
-    pub fn pull(&mut self, topic: &str, queue: u32, from: u64) -> Result<Vec<Pulled>> {
+    /// Messages of a queue from an offset on; none at its end.
+    pub fn pull(&mut self, topic: &str, queue: u32, from: u64) -> Result<Batch> {
         let request = PullRequest {
             consumer_group: "crash".into(),
             topic: topic.into(),
@@ -169,10 +178,14 @@ impl Wire {
         if NOTHING.contains(&header.code) {
             if header.code != NO_TOPIC {
                 let reply: PullReply = header.fields()?;
-                let max = u64::try_from(reply.max_offset).unwrap_or(0);
+                let [max, next] =
+                    [reply.max_offset, reply.next_begin_offset].map(|at| u64::try_from(at).unwrap_or(0));
+                if from < next && next <= max {
+                    return Ok(Batch::BeginsAt(next));
+                }
                 ensure!(max <= from, "nothing at {from} of queue {queue}, which ends at {max}");
             }
-            return Ok(Vec::new());
+            return Ok(Batch::Messages(Vec::new()));
         }
         ensure!(header.code == SUCCESS, "a pull got {}: {:?}", header.code, header.remark);
         let mut pulled = Vec::new();
@@ -186,7 +199,7 @@ impl Wire {
             let offset = u64::try_from(record.queue_offset).context("a negative offset")?;
             pulled.push(Pulled { offset, body: record.body.to_vec() });
         }
-        Ok(pulled)
+        Ok(Batch::Messages(pulled))
     }
 
     /// Offset of a queue's oldest message; 0 if there is no such topic.

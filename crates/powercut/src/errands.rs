@@ -7,7 +7,7 @@
 use anyhow::{Result, bail, ensure};
 use kerolox_crash::{
     oracle::{Ending, may_go},
-    wire::{Message, Sent, Wire},
+    wire::{Batch, Message, Sent, Wire},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -112,7 +112,9 @@ impl Errands {
         let began = Instant::now();
         let (mut there, mut from, mut delivered) = (BTreeSet::new(), wire.min_offset(LATER, 0)?, 0);
         loop {
-            let pulled = wire.pull(LATER, 0, from)?;
+            let Batch::Messages(pulled) = wire.pull(LATER, 0, from)? else {
+                bail!("I16: nothing was to be deleted")
+            };
             for message in &pulled {
                 from = message.offset + 1;
                 delivered += 1;
