@@ -146,7 +146,7 @@ impl State {
     pub(crate) fn load(store: &mut Store, lines: &mut Vec<Line>) -> Result<(State, Vec<Piece>), StateError> {
         let topic = TopicName::new(STATE_TOPIC).map_err(|why| StateError(why.to_string()))?;
         let slot = store.slot(&topic, QueueId(0));
-        let entries = all_entries(store, slot)?;
+        let entries = all_entries(store, slot, lines)?;
         let start = last_snapshot(&entries);
         let (mut pieces, mut ends) = (Vec::new(), Vec::new());
         let (mut snapshot_bytes, mut delta_bytes) = (0, 0);
@@ -194,18 +194,25 @@ impl State {
     }
 }
 
-fn all_entries(store: &Store, slot: QueueSlot) -> Result<Vec<QueueEntry>, StateError> {
+/// All entries that can be read. What is missing between them is said: a state that is not whole must not pass
+/// for one that is.
+fn all_entries(store: &Store, slot: QueueSlot, lines: &mut Vec<Line>) -> Result<Vec<QueueEntry>, StateError> {
     let bounds = store.bounds(slot);
     let mut entries = Vec::new();
-    let mut next = bounds.min;
+    let (mut next, mut missing) = (bounds.min, 0u64);
     while next < bounds.max {
         let before = entries.len();
         let read = store.entries(slot, next, 4_096, &mut entries);
         read.map_err(|why| StateError(format!("the queue of {STATE_TOPIC} cannot be read: {why}")))?;
         match entries.len() - before {
-            0 => break,
+            0 => (next, missing) = (next + 1, missing + 1),
             n => next += n as u64,
         }
+    }
+    if missing > 0 {
+        let line =
+            format!("{missing} entries of the queue of {STATE_TOPIC} cannot be read and are passed over");
+        lines.push(Line::error(line));
     }
     Ok(entries)
 }

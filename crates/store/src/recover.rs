@@ -248,13 +248,28 @@ impl Recovery<'_> {
         for topic in &ends.topics {
             for (id, min, next) in &topic.queues {
                 let slot = self.queues.slot(&topic.name, *id);
-                self.queues.restore(slot, *min, *next);
+                let begin = queues::begin(&**self.disk, &self.files, &topic.name, *id, (*min, *next))
+                    .map_err(OpenError::io(self.files.queue_dir(&topic.name, *id)))?;
+                if begin > *min && !self.is_before_log(slot, &topic.name, *id, begin)? {
+                    let name = &topic.name;
+                    let line = format!("queue {id} of {name} begins at {begin}: no file has what is before");
+                    self.report.lines.push(Line::warn(line));
+                }
+                self.queues.restore(slot, begin, *next);
             }
         }
         self.last_ms = ends.last_ms;
         self.damaged.clone_from(&ends.damaged);
         self.report.clean = ends.clean && !left.aborted;
         Ok(ends.covers.0)
+    }
+
+    /// Whether the record of an entry is gone with its log file, and thereby those of all entries before.
+    fn is_before_log(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> Result<bool, OpenError> {
+        let mut entries = Vec::new();
+        let read = self.files.read(slot, topic, id, at, 1, &mut entries);
+        read.map_err(OpenError::io(self.files.queue_dir(topic, id)))?;
+        Ok(entries.first().is_some_and(|entry| entry.at < self.log.first()))
     }
 
     fn restore_slowly(&mut self, left: &Left) -> Result<u64, OpenError> {

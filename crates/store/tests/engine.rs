@@ -160,6 +160,31 @@ fn old_files_go_with_their_queue_and_index_files_and_nothing_else() {
 }
 
 #[test]
+fn after_a_crash_no_queue_begins_in_a_file_that_was_deleted() {
+    let mut world = filled(Flush::Async, 100);
+    world.options.retention.hours.clear();
+    world.pass(80 * 3_600_000);
+    world.settle();
+    let ends = |world: &World| world.disk.bytes(Path::new("/store/kerolox.queues")).unwrap();
+    let ends_before = ends(&world);
+    world.store().delete_expired();
+    world.settle();
+    assert!(world.store().first().0 > 0);
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let before = world.store().bounds(slot);
+    // The crash comes when files are gone, and where queues begin is not written down anew.
+    assert_eq!(ends(&world), ends_before);
+    world.disk = world.disk.kill();
+    world.open();
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let bounds = world.store().bounds(slot);
+    assert!(bounds.min <= before.min && bounds.max == before.max, "{bounds:?}");
+    let mut entries = Vec::new();
+    world.store().entries(slot, bounds.min, 1, &mut entries).unwrap();
+    assert_eq!(entries.len(), 1, "{bounds:?}");
+}
+
+#[test]
 fn a_deleted_topic_begins_anew() {
     let mut world = filled(Flush::Async, 30);
     let topic = TopicName::new("T").unwrap();

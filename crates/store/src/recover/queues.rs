@@ -105,6 +105,37 @@ impl One<'_> {
     }
 }
 
+/// Where a queue begins that is said to begin at `min`: not before its files do. Files are deleted as soon as the
+/// log before them is, and where the queue begins is written down later.
+///
+/// Looks only at queues of several files, which are few: the file that holds `next` is never deleted.
+pub(super) fn begin(
+    disk: &dyn Disk,
+    files: &Files,
+    topic: &str,
+    id: QueueId,
+    (min, next): (u64, u64),
+) -> io::Result<u64> {
+    let (first, last) = (min / files.per_file(), next / files.per_file());
+    if first == last {
+        return Ok(min);
+    }
+    let listed = match disk.list(&files.queue_dir(topic, id)) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(min),
+        listed => listed?,
+    };
+    let there: Vec<u64> = listed
+        .iter()
+        .filter_map(|entry| parse_file_name(&entry.name))
+        .filter(|base| base % files.file_bytes == 0)
+        .map(|base| base / files.file_bytes)
+        .collect();
+    // The file of `next` is made with its first entry. From there down without a gap: which of several deletions
+    // outlive a power cut is up to the file system.
+    let begin = (first..last).rev().take_while(|number| there.contains(number)).last().unwrap_or(last);
+    Ok(min.max(begin * files.per_file()))
+}
+
 /// The first place where `is_low` does not hold; it holds for all before.
 fn partition(mut low: u64, mut high: u64, is_low: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
     while low < high {
