@@ -256,6 +256,34 @@ fn a_flipped_bit_anywhere_loses_at_most_what_it_hit() {
 }
 
 #[test]
+fn a_damaged_record_hides_none_of_its_neighbours() {
+    let mut options = options(Flush::Sync);
+    options.checkpoint_interval = Millis(i64::MAX / 2);
+    let mut world = World::on(MemDisk::new(), options);
+    for _ in 0..25 {
+        world.append("T", 0, 300).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+    }
+    let disk = world.disk.kill();
+    // Not the last: a damaged end is a torn write.
+    for hit in 0..24 {
+        let in_body = world.sent[hit].end.0 - world.sent[hit].size + 120;
+        let segment = world.options.segment_bytes;
+        let path = format!("/store/commitlog/{:020}", in_body / segment * segment);
+        world.disk = disk.kill();
+        world.disk.flip(Path::new(&path), in_body % segment, 1).unwrap();
+        world.store = None;
+        world.open();
+        // After a crash the beginnings of queues are looked for.
+        world.settle();
+        assert_eq!(world.opened.damaged.len(), 1, "{:?}", world.opened);
+        let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+        assert_eq!(world.store().bounds(slot).min.0, u64::from(hit == 0), "message {hit} is damaged");
+    }
+}
+
+#[test]
 fn a_misdirected_or_lost_write_is_not_believed() {
     for harm in [Harm::Misdirected(4096), Harm::Lost] {
         let mut world = World::new(Flush::Async);

@@ -3,8 +3,8 @@
 use crate::{
     disk::Disk,
     log::parse_file_name,
-    queue::files::Files,
-    types::{QueueEntry, QueueSlot},
+    queue::files::{Files, Place},
+    types::QueueSlot,
 };
 use kerolox_protocol::QueueId;
 use std::{io, sync::Arc};
@@ -51,17 +51,9 @@ impl Clean {
         Ok(cleaned)
     }
 
-    /// The first entry whose record is still there, by halving: positions never go back in a queue.
     fn first_kept(&self, one: &One) -> io::Result<u64> {
-        let (mut low, mut high) = (one.min, one.written);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let mut found: Vec<QueueEntry> = Vec::new();
-            self.files.read(one.slot, &one.topic, one.id, middle, 1, &mut found)?;
-            let gone = found.first().is_none_or(|entry| entry.is_blank() || entry.at.0 < self.first);
-            if gone { low = middle + 1 } else { high = middle }
-        }
-        Ok(low)
+        let place = Place { slot: one.slot, topic: &one.topic, id: one.id };
+        self.files.first_kept(place, one.min..one.written, self.first)
     }
 
     /// Removes files that end at or before entry `min`; never the last one.

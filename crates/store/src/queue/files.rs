@@ -11,9 +11,10 @@ use crate::{
     log::file_name,
     types::{QueueEntry, QueueSlot},
 };
-use kerolox_protocol::QueueId;
+use kerolox_protocol::{LogOffset, QueueId};
 use std::{
     io,
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -35,6 +36,9 @@ pub(crate) struct Files {
     unsure: bool,
     open: Mutex<Opened>,
 }
+
+/// Entries looked at together, once the first stands for no message.
+const NEXT_STEP: u64 = 512;
 
 #[derive(Debug)]
 struct Opened {
@@ -85,6 +89,46 @@ impl Files {
         out: &mut Vec<QueueEntry>,
     ) -> io::Result<()> {
         self.read_through(&Gate::default(), Place { slot, topic, id }, from, n, out)
+    }
+
+    /// The first of these entries whose record is at the log's position `first` or behind it, by halving: positions
+    /// never go back in a queue. The end if there is none.
+    ///
+    /// Entries that stand for no message lie anywhere: each is where the next message is, and none is the first.
+    pub(crate) fn first_kept(&self, place: Place<'_>, within: Range<u64>, first: u64) -> io::Result<u64> {
+        let (mut low, mut high) = (within.start, within.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.next_message(place, middle..high)? {
+                Some((offset, at)) if at.0 < first => low = offset + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(self.next_message(place, low..within.end)?.map_or(within.end, |(offset, _)| offset))
+    }
+
+    /// The first of these entries that stands for a message, and where that is.
+    fn next_message(&self, place: Place<'_>, mut within: Range<u64>) -> io::Result<Option<(u64, LogOffset)>> {
+        let mut n = 1;
+        let mut entries = Vec::new();
+        while !within.is_empty() {
+            entries.clear();
+            let wanted = n.min(within.end - within.start);
+            self.read(place.slot, place.topic, place.id, within.start, wanted, &mut entries)?;
+            let message = within.clone().zip(&entries).find(|(_, entry)| !entry.is_blank());
+            if let Some((offset, entry)) = message {
+                return Ok(Some((offset, entry.at)));
+            }
+            let per_file = self.per_file();
+            within.start = match entries.len() as u64 {
+                0 if n == 1 => within.start + 1,
+                // Nothing is filled from here on, or there is no file.
+                0 => (within.start / per_file + 1) * per_file,
+                read => within.start + read,
+            };
+            n = NEXT_STEP;
+        }
+        Ok(None)
     }
 
     /// Up to `n` entries from `from` on that one file holds; ends at the first slot that is not filled.

@@ -8,7 +8,10 @@ use crate::{
     line::Line,
     log::parse_file_name,
     open::OpenError,
-    queue::{ENTRY_BYTES, Queues, files::Files},
+    queue::{
+        ENTRY_BYTES, Queues,
+        files::{Files, Place},
+    },
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{QueueId, names};
@@ -98,9 +101,8 @@ impl One<'_> {
         let (low, high) = (low * per_file, (high + 1) * per_file);
         // The original's fillers tell position 0: they count as before everything, wherever they are.
         let next = partition(low, high, |at| Ok(self.entry(at)?.is_some_and(|entry| entry.at.0 < before)))?;
-        let min = partition(low, next, |at| {
-            Ok(self.entry(at)?.is_none_or(|entry| entry.is_blank() || entry.at.0 < first))
-        })?;
+        let place = Place { slot: self.slot, topic: self.topic, id: self.id };
+        let min = self.files.first_kept(place, low..next, first)?;
         Ok(Some((min, next)))
     }
 }
