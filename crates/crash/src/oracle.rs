@@ -78,6 +78,17 @@ pub struct Found {
     pub first_lost: Option<Instant>,
 }
 
+/// What is left in a damaged store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Messages that are there as they were sent.
+    pub sound: u64,
+    /// Messages whose body does not match its CRC, which every client sees.
+    pub unsound: u64,
+    /// Acknowledged messages that the broker does not give out.
+    pub missing: u64,
+}
+
 /// All senders.
 pub struct Oracle {
     path: PathBuf,
@@ -217,12 +228,46 @@ impl Sender {
                 }
             }
             ensure!(first == found.len() as u64, "I4: offset {first} follows {}", found.len());
-            for Pulled { offset, body } in pulled {
+            for Pulled { offset, body, is_sound } in pulled {
+                ensure!(is_sound, "I2: the body at offset {offset} does not match its CRC");
                 ensure!(offset == found.len() as u64, "I4: offset {offset} follows {}", found.len());
                 found.push(Some(self.identify(&body).with_context(|| format!("I2: offset {offset}"))?));
             }
         }
         self.compare(found, begin, ending)
+    }
+
+    /// Looks at a store that was damaged: what is there is as it was sent, or can be told from that.
+    ///
+    /// # Errors
+    /// I2 or I3: something passes for what it is not.
+    pub fn survey(&self, wire: &mut Wire) -> Result<Survey> {
+        let mut survey = Survey::default();
+        let mut next = 0;
+        loop {
+            let pulled = match wire.pull(&self.topic, self.queue, next)? {
+                Batch::Messages(pulled) if pulled.is_empty() => break,
+                Batch::Messages(pulled) => pulled,
+                Batch::BeginsAt(offset) => {
+                    next = offset;
+                    continue;
+                }
+            };
+            for Pulled { offset, body, is_sound } in pulled {
+                ensure!(offset >= next, "I3: offset {offset} came behind {next}");
+                next = offset + 1;
+                if !is_sound {
+                    survey.unsound += 1;
+                    continue;
+                }
+                let number = self.identify(&body).with_context(|| format!("I2: offset {offset}"))?;
+                let acked = self.acked.get(&number).map(|ack| ack.offset);
+                ensure!(acked.is_none_or(|acked| acked == offset), "I3: message {number} is at {offset}");
+                survey.sound += 1;
+            }
+        }
+        survey.missing = (self.acked.len() as u64).saturating_sub(survey.sound + survey.unsound);
+        Ok(survey)
     }
 
     /// Waits until the broker says that the queue begins at `offset`. Shortly after a crash it may still say

@@ -79,6 +79,8 @@ pub struct Pulled {
     pub offset: u64,
     /// Its body.
     pub body: Vec<u8>,
+    /// Whether the body is the one that its CRC was made from.
+    pub is_sound: bool,
 }
 
 impl Wire {
@@ -191,13 +193,12 @@ impl Wire {
         let mut pulled = Vec::new();
         for record in record::parse_all(&body) {
             let record = record?;
-            ensure!(record.crc_matches(), "a body does not match its CRC");
             ensure!(
                 record.topic == topic && i64::from(record.queue_id) == i64::from(queue),
                 "a foreign record"
             );
             let offset = u64::try_from(record.queue_offset).context("a negative offset")?;
-            pulled.push(Pulled { offset, body: record.body.to_vec() });
+            pulled.push(Pulled { offset, body: record.body.to_vec(), is_sound: record.crc_matches() });
         }
         Ok(Batch::Messages(pulled))
     }

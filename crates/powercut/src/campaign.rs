@@ -77,6 +77,8 @@ pub struct Campaign {
     pub flush: FlushMode,
     /// Of all choices.
     pub seed: u64,
+    /// The disk says that it has flushed, and has not: no broker survives that, so that the campaign must fail.
+    pub broken_disk: bool,
 }
 
 /// What a campaign that held has seen.
@@ -114,6 +116,7 @@ impl Campaign {
     pub fn run(&self, mut progress: impl FnMut(&Kept)) -> Result<Kept> {
         let mut kept = Kept::default();
         let mut machine = Machine::new(&self.dir, DISK_BYTES)?;
+        machine.platter().lie(self.broken_disk);
         for disk in 0.. {
             let cuts = CUTS_PER_DISK.min(self.cuts - kept.cuts);
             if cuts == 0 {

@@ -4,6 +4,7 @@
 //! `/dev/fuse`, and no helper program.
 
 pub mod image;
+pub mod passthrough;
 
 use anyhow::{Context, Result};
 use fuser::{
@@ -17,6 +18,9 @@ use std::{
 
 /// How long the kernel may believe what it was told of names and attributes: nothing changes behind its back.
 const TTL: Duration = Duration::from_secs(3600);
+
+/// The kernel asks each time.
+const TTL_NONE: Duration = Duration::ZERO;
 
 /// Mounts a file system, to be served by threads of this process.
 fn mount(file_system: impl Filesystem, at: &Path, name: &str, threads: usize) -> Result<BackgroundSession> {

@@ -7,6 +7,7 @@
 use anyhow::{Context, Result};
 use std::{
     ffi::OsStr,
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -14,6 +15,8 @@ use std::{
 
 /// Set in the environment of what runs inside.
 const INSIDE: &str = "KEROLOX_POWERCUT_INSIDE";
+/// Names the directory for what runs inside.
+pub const DIR: &str = "KEROLOX_POWERCUT_DIR";
 /// Exit status inside when the process outside is gone.
 const ABANDONED: i32 = 3;
 /// Programs that are needed, and the Debian package of each.
@@ -73,9 +76,20 @@ pub struct Room {
 }
 
 impl Room {
-    /// Runs a program inside; its output goes where ours goes.
-    pub fn open<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Result<Room> {
-        let mut child = tool("unshare")
+    /// Runs a program inside, for a directory that it finds in [`DIR`]; what it says goes to a file, or where
+    /// ours goes.
+    pub fn open<A: AsRef<OsStr>>(
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+        dir: &Path,
+        said: Option<&Path>,
+    ) -> Result<Room> {
+        let mut command = tool("unshare");
+        if let Some(said) = said {
+            let file = File::create(said).with_context(|| format!("make {}", said.display()))?;
+            command.stdout(file.try_clone()?).stderr(file);
+        }
+        let mut child = command
             .args([
                 "--mount",
                 "--pid",
@@ -89,6 +103,7 @@ impl Room {
             .arg(program)
             .args(args)
             .env(INSIDE, "1")
+            .env(DIR, dir)
             .stdin(Stdio::piped())
             .spawn()
             .context("start unshare")?;

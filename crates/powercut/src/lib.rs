@@ -14,7 +14,9 @@
 
 pub mod campaign;
 pub mod errands;
+pub mod faults;
 pub mod fuse;
 pub mod isolate;
 pub mod machine;
 pub mod platter;
+pub mod trials;

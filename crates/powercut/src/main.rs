@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     }
     make_dir(&args.dir)?;
     let this = std::env::current_exe().context("find this program")?;
-    if !Room::open(&this, std::env::args_os().skip(1))?.wait()? {
+    if !Room::open(&this, std::env::args_os().skip(1), &args.dir, None)?.wait()? {
         bail!("the campaign did not hold; what it left is in {}", args.dir.display());
     }
     std::fs::remove_dir_all(&args.dir).with_context(|| format!("remove {}", args.dir.display()))
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
 fn inside(args: Args) -> Result<()> {
     let Args { binary, dir, cuts, mode, seed } = args;
     let flush = if mode == Mode::Sync { FlushMode::Sync } else { FlushMode::Async };
-    let campaign = Campaign { binary, dir, cuts, flush, seed };
+    let campaign = Campaign { binary, dir, cuts, flush, seed, broken_disk: false };
     let began = Instant::now();
     let kept = campaign.run(|kept| tell(kept, cuts, began))?;
     println!("{}", line(&kept, flush, seed, began));

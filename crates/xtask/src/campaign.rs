@@ -60,6 +60,32 @@ pub fn crash(words: &[&str]) -> Result<()> {
     write_down("crash", profile, commit, result)
 }
 
+/// Cuts the power under the real broker in a loop.
+pub fn powercut(words: &[&str]) -> Result<()> {
+    let options = Options::read(words, &["cuts", "mode", "seed", "profile"])?;
+    let profile = options.get("profile", "release");
+    let commit = commit()?;
+    run(
+        "cargo",
+        &["build", "--locked", "--profile", profile, "--package", "kerolox", "--package", "kerolox-powercut"],
+    )?;
+    let built = target_dir().join(profile);
+    let dir = std::env::temp_dir().join(format!("kerolox-powercut-{}", std::process::id()));
+    let lines = output(
+        Command::new(built.join("kerolox-powercut"))
+            .arg("--binary")
+            .arg(built.join("kerolox"))
+            .arg("--dir")
+            .arg(dir)
+            .args(["--cuts", options.get("cuts", "50")])
+            .args(["--mode", options.get("mode", "sync")])
+            .args(["--seed", options.get("seed", "1")]),
+    )?;
+    let result = lines.last().context("the campaign said nothing")?;
+    let result: Map<String, Value> = serde_json::from_str(result).context("read the campaign's result")?;
+    write_down("powercut", profile, commit, result)
+}
+
 /// Visits the crash states of a store in memory.
 pub fn enumerate(words: &[&str]) -> Result<()> {
     let options = Options::read(words, &["states", "profile"])?;

@@ -26,6 +26,11 @@ cargo xtask sim [--seeds N] [--from SEED] [--mode async|sync|both] [--keep-going
                                simulate fresh seeds, and note the outcome in docs/ledger/sim.md
 cargo xtask fuzz [--seconds N] [TARGET…]
                                run the fuzz targets, 120 s each unless told, and note it in docs/ledger/fuzz.jsonl
+cargo xtask crash [--cycles N] [--flush async|sync] [--seed S]
+                               kill the real broker in a loop, and note the outcome in docs/ledger/crash.jsonl
+cargo xtask powercut [--cuts N] [--mode sync|async] [--seed S]
+                               cut the power under the real broker on ext4, and note the outcome in
+                               docs/ledger/powercut.jsonl; as root, with /dev/fuse
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask instructions       count instructions per message with valgrind and hold them against the ledger;
                                --write writes the ledger anew
@@ -49,6 +54,7 @@ fn main() -> Result<()> {
         ["size"] => size(),
         ["sim", rest @ ..] => sim::run(rest),
         ["crash", words @ ..] => campaign::crash(words),
+        ["powercut", words @ ..] => campaign::powercut(words),
         ["enumerate", words @ ..] => campaign::enumerate(words),
         ["faults", words @ ..] => campaign::faults(words),
         ["fuzz", words @ ..] => fuzz::run(words),

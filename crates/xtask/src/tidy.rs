@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["broker", "config", "filter", "namesrv", "net", "protocol", "store"]),
     ("kerolox", &["admin", "bench", "broker", "config", "namesrv", "net", "protocol", "store"]),
     ("crash", &["protocol", "store"]),
+    ("powercut", &["crash", "store"]),
     ("xtask", &[]),
 ];
 

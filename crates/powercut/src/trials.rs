@@ -1,0 +1,218 @@
+//! Trials of the real broker on a disk that fails: what must happen at the fault, and what must be there behind it.
+//!
+//! Owns the disk of each trial, its faults and the order of events. To be run inside a
+//! [`Room`](crate::isolate::Room).
+
+use crate::{
+    faults::{Fault, Faults, Op},
+    fuse::passthrough::Passthrough,
+};
+use anyhow::{Context, Result, bail, ensure};
+use kerolox_crash::{
+    FlushMode,
+    broker::{self, Broker, Launch, SMALL_FILES, Starting},
+    oracle::{Ending, Oracle, Survey},
+    wire::{Sent, Wire},
+};
+use kerolox_store::disk::memory::Rng;
+use rustix::io::Errno;
+use std::{
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const TOPIC: &str = "Trial";
+const SENDERS: u32 = 2;
+/// Messages of each sender before the fault.
+const BEFORE: usize = 100;
+/// Sends of each sender while the fault lasts.
+const DURING: usize = 20;
+/// Sends until a disk without room must have refused one: a log file and more.
+const UNTIL_FULL: usize = 20_000;
+/// How soon a broker serves again once there is room.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Bits that are flipped while the broker is down.
+const FLIPS: u64 = 6;
+
+/// A broker on a disk with faults.
+struct Trial {
+    faults: Arc<Faults>,
+    disk: Passthrough,
+    backing: PathBuf,
+    launch: Launch,
+    oracle: Oracle,
+}
+
+impl Trial {
+    fn new(binary: &Path, dir: &Path, name: &str) -> Result<Trial> {
+        let dir = dir.join(name);
+        let (backing, root, faults) = (dir.join("backing"), dir.join("root"), Arc::new(Faults::default()));
+        let disk = Passthrough::mount(&backing, &root, faults.clone())?;
+        let settings = SMALL_FILES.iter().copied().chain([FlushMode::Sync.setting()]);
+        let launch = Launch {
+            binary: binary.to_owned(),
+            store: root.join("store"),
+            log: dir.join("broker.log"),
+            settings: settings.map(str::to_owned).collect(),
+        };
+        let oracle = Oracle::new(&dir.join("acknowledged"), TOPIC, SENDERS)?;
+        Ok(Trial { faults, disk, backing, launch, oracle })
+    }
+
+    fn start(&self) -> Result<Broker> {
+        Broker::serving(Starting::spawn(&self.launch)?)
+    }
+
+    /// Sends so many from each sender; all answers. A connection that breaks ends a sender's part.
+    fn send(&mut self, broker: &Broker, each: usize) -> Result<Vec<Sent>> {
+        let mut said = Vec::new();
+        for sender in self.oracle.senders() {
+            let mut wire = Wire::connect(broker.addr())?;
+            for _ in 0..each {
+                match sender.send_one(&mut wire)? {
+                    Some(sent) => said.push(sent),
+                    None => break,
+                }
+            }
+        }
+        Ok(said)
+    }
+
+    fn fill(&mut self, broker: &Broker) -> Result<()> {
+        let said = self.send(broker, BEFORE)?;
+        ensure!(said.iter().all(is_acknowledged), "not all were acknowledged before the fault");
+        Ok(())
+    }
+
+    /// After a restart on a healthy disk all is there, and more is taken.
+    fn all_is_there(&mut self, broker: &Broker) -> Result<()> {
+        self.oracle.check(broker.addr(), true, Ending::Kept)?;
+        self.fill(broker)
+    }
+
+    fn broker_said(&self) -> String {
+        std::fs::read_to_string(&self.launch.log).unwrap_or_default()
+    }
+}
+
+fn is_acknowledged(sent: &Sent) -> bool {
+    matches!(sent, Sent::Acknowledged(_))
+}
+
+/// After one failed write or sync of the log nothing is acknowledged any more, although the disk is well again; what
+/// was acknowledged before outlives even that all unsynced writes go.
+pub fn failure_ends_acknowledging(binary: &Path, dir: &Path) -> Result<()> {
+    for (name, op) in [("sync", Op::Sync), ("write", Op::Write)] {
+        let mut trial = Trial::new(binary, dir, name)?;
+        let broker = trial.start()?;
+        trial.fill(&broker)?;
+        trial.faults.plan(op, "commitlog/00000000000000000000", Fault::Fail(Errno::IO), 1);
+        let said = trial.send(&broker, DURING)?;
+        ensure!(trial.faults.met() == 1, "{name}: the fault was met {} times", trial.faults.met());
+        ensure!(!said.iter().any(is_acknowledged), "{name}: SEND_OK after an I/O error: {said:?}");
+        ensure!(!said.is_empty(), "{name}: nobody was told anything");
+        broker.kill()?;
+        trial.disk.drop_unsynced()?;
+        let broker = trial.start().with_context(|| format!("after a failed {name}"))?;
+        trial.all_is_there(&broker).with_context(|| format!("after a failed {name}"))?;
+        broker.kill()?;
+    }
+    Ok(())
+}
+
+/// Without room sends are refused with the cause and reads go on; with room again the same process serves again soon.
+pub fn no_room_is_refused_until_there_is_room(binary: &Path, dir: &Path) -> Result<Duration> {
+    let mut trial = Trial::new(binary, dir, "room")?;
+    let broker = trial.start()?;
+    trial.fill(&broker)?;
+    trial.faults.set_room(Some(0));
+    let why = refusal(&mut trial, &broker)?;
+    ensure!(why.contains("space") || why.contains("room") || why.contains("disk"), "refused, but why? {why}");
+    trial.oracle.check(broker.addr(), true, Ending::Kept).context("while there is no room")?;
+    trial.faults.heal();
+    let since = Instant::now();
+    while !trial.send(&broker, 1)?.iter().any(is_acknowledged) {
+        ensure!(since.elapsed() < AGAIN, "sends are still refused {:?} after there is room", since.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let again = since.elapsed();
+    trial.all_is_there(&broker)?;
+    broker.kill()?;
+    let broker = trial.start()?;
+    trial.all_is_there(&broker).context("after the disk was full and a kill")?;
+    broker.kill()?;
+    Ok(again)
+}
+
+/// Sends until one is refused; its remark.
+fn refusal(trial: &mut Trial, broker: &Broker) -> Result<String> {
+    for _ in 0..UNTIL_FULL {
+        for sent in trial.send(broker, 1)? {
+            if let Sent::Refused(_, remark) = sent {
+                return Ok(remark);
+            }
+        }
+    }
+    bail!("{UNTIL_FULL} sends found room on a disk without any")
+}
+
+/// A slow disk delays acknowledgements and breaks none.
+pub fn a_slow_disk_is_waited_for(binary: &Path, dir: &Path) -> Result<()> {
+    let mut trial = Trial::new(binary, dir, "slow")?;
+    let broker = trial.start()?;
+    trial.fill(&broker)?;
+    let (delay, since) = (Duration::from_millis(300), Instant::now());
+    trial.faults.plan(Op::Sync, "commitlog/00000000000000000000", Fault::Delay(delay), 2);
+    let said = trial.send(&broker, 1)?;
+    ensure!(said.iter().all(is_acknowledged), "a slow disk is not a broken one: {said:?}");
+    ensure!(
+        trial.faults.met() > 0 && since.elapsed() >= delay,
+        "an acknowledgement did not wait for the disk"
+    );
+    broker.kill()?;
+    let broker = trial.start()?;
+    trial.all_is_there(&broker)?;
+    broker.kill()
+}
+
+/// Bits that flip in the log while the broker is down are found and named; what they hit is lost, and nothing else, and
+/// nothing passes for what it is not.
+pub fn flipped_bits_are_found(binary: &Path, dir: &Path, seed: u64) -> Result<Survey> {
+    let mut trial = Trial::new(binary, dir, "flips")?;
+    let broker = trial.start()?;
+    trial.fill(&broker)?;
+    broker.kill()?;
+    let log = trial.backing.join("store/commitlog/00000000000000000000");
+    flip(&log, &mut Rng::new(seed))?;
+    let verified = broker::verify(&trial.launch);
+    let named = verified.err().context("`store verify` finds no damage")?.to_string();
+    ensure!(named.contains("damage"), "{named}");
+    let broker = trial.start().context("on a damaged log")?;
+    let mut all = Survey::default();
+    for sender in trial.oracle.senders() {
+        let found = sender.survey(&mut Wire::connect(broker.addr())?)?;
+        all.sound += found.sound;
+        all.unsound += found.unsound;
+        all.missing += found.missing;
+    }
+    broker.kill()?;
+    ensure!(all.unsound + all.missing <= FLIPS, "{FLIPS} bits cost more than they hit: {all:?}");
+    let said = trial.broker_said();
+    ensure!(all.missing == 0 || said.contains("damage in the log"), "skipped in silence: {all:?}\n{said}");
+    Ok(all)
+}
+
+/// Flips bits of bodies and headers, spread over what is filled.
+fn flip(log: &Path, rng: &mut Rng) -> Result<()> {
+    let bytes = std::fs::read(log)?;
+    let filled = bytes.iter().rposition(|byte| *byte != 0).context("the log is empty")?;
+    let file = std::fs::OpenOptions::new().write(true).open(log)?;
+    for n in 0..FLIPS as usize {
+        let at = (n * filled / FLIPS as usize) + rng.below(filled / FLIPS as usize);
+        let byte = bytes.get(at).copied().unwrap_or(0);
+        file.write_all_at(&[byte ^ (1 << rng.below(8))], at as u64)?;
+    }
+    Ok(())
+}
