@@ -50,6 +50,8 @@ pub struct Sender {
     seen: Vec<Option<u64>>,
     /// Highest offset that a queue may begin with: deletion has to be asked for.
     begin_max: u64,
+    /// Between an acknowledgement and the next message.
+    pause: Duration,
     record: BufWriter<File>,
 }
 
@@ -93,13 +95,15 @@ pub struct Survey {
 pub struct Oracle {
     path: PathBuf,
     senders: Vec<Sender>,
+    pause: Duration,
     duplicates: u64,
 }
 
 impl Oracle {
     /// An oracle that writes what it knows to files named after `path`; its senders share a topic.
     pub fn new(path: &Path, topic: &str, senders: u32) -> Result<Oracle> {
-        let mut oracle = Oracle { path: path.to_owned(), senders: Vec::new(), duplicates: 0 };
+        let mut oracle =
+            Oracle { path: path.to_owned(), senders: Vec::new(), pause: Duration::ZERO, duplicates: 0 };
         (0..senders).try_for_each(|queue| oracle.add_sender(topic, queue))?;
         Ok(oracle)
     }
@@ -118,6 +122,7 @@ impl Oracle {
             unknown: BTreeSet::new(),
             seen: Vec::new(),
             begin_max: 0,
+            pause: self.pause,
             record: BufWriter::new(file),
         });
         Ok(())
@@ -126,6 +131,12 @@ impl Oracle {
     /// The senders, in the order in which they were made.
     pub fn senders(&mut self) -> impl Iterator<Item = &mut Sender> {
         self.senders.iter_mut()
+    }
+
+    /// Has senders wait so long between messages: a page cache takes more than a small disk has room for.
+    pub fn pace(&mut self, pause: Duration) {
+        self.pause = pause;
+        self.senders.iter_mut().for_each(|sender| sender.pause = pause);
     }
 
     /// Until the next look the broker may delete old messages: somebody asked it to.
@@ -181,6 +192,9 @@ impl Sender {
                 Some(Sent::Acknowledged(_)) => drop(told.send(())),
                 Some(Sent::Refused(..)) => {}
                 None => break,
+            }
+            if !self.pause.is_zero() {
+                std::thread::sleep(self.pause);
             }
         }
         self.record.flush()?;

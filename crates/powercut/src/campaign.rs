@@ -48,6 +48,8 @@ const SETTINGS: [&str; 8] = [
 /// The topic of the first senders, and how many they are.
 const TOPIC: &str = "Crash";
 const SENDERS: u32 = 4;
+/// What each waits between two messages that wait for no disk.
+const ASYNC_PAUSE: Duration = Duration::from_millis(1);
 /// Of senders that came later, so many go on: their topics were made a few lives ago.
 const LATER_SENDERS: usize = 4;
 /// Largest number of acknowledgements before the power is cut.
@@ -170,12 +172,16 @@ impl<'a> Disk<'a> {
         let launch = of.launch(&machine.root());
         let dir = of.dir.join("acknowledged");
         std::fs::create_dir_all(&dir)?;
+        let mut oracle = Oracle::new(&dir.join(format!("disk{number}")), TOPIC, SENDERS)?;
+        if of.flush == FlushMode::Async {
+            oracle.pace(ASYNC_PAUSE);
+        }
         Ok(Disk {
             flush: of.flush,
             machine,
             kept,
             launch,
-            oracle: Oracle::new(&dir.join(format!("disk{number}")), TOPIC, SENDERS)?,
+            oracle,
             errands: Errands::new(TOPIC),
             rng: Rng::new(of.seed.wrapping_mul(1_000_003).wrapping_add(number)),
             number,
