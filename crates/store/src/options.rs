@@ -85,6 +85,9 @@ pub struct Options {
     pub delay_levels: Vec<Millis>,
     /// Bytes of the log's newest part that are kept in memory for readers at the tail.
     pub tail_bytes: usize,
+    /// Entries of queues, and of the index, that may wait in memory for the write-behind before appends are
+    /// refused: 4 million of each are about 150 MB.
+    pub pending_max: usize,
     /// Queue files held open at most.
     pub queue_files_open_max: usize,
     /// Physical memory, for the rule that tells cold reads.
@@ -114,6 +117,7 @@ impl Options {
             index_max: 20_000_000,
             delay_levels: Vec::new(),
             tail_bytes: 4 << 20,
+            pending_max: 4 << 20,
             queue_files_open_max: 512,
             ram_bytes: 8 << 30,
             memory_percent: 40,

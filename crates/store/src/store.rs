@@ -22,9 +22,6 @@ use crate::{
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use std::{collections::VecDeque, io, ops::Range, sync::Arc};
 
-/// Entries that may wait in memory for the write-behind before appends are refused: about 100 MB.
-const PENDING_MAX: usize = 4 << 20;
-
 /// The storage engine of one directory.
 #[derive(Debug)]
 pub struct Store {
@@ -46,6 +43,8 @@ pub struct Store {
     agenda: work::Agenda,
     /// Parts of the log that were found damaged, in order.
     pub(crate) damaged: Vec<Range<u64>>,
+    /// Keys that waited for the index's file when a group was last written.
+    keys_waiting: usize,
     /// Retention stops here.
     keep_from: Option<LogOffset>,
     used_percent: u32,
@@ -84,6 +83,7 @@ impl Store {
             stopping: false,
             agenda: work::Agenda::new(covered, flushed, recovered.dirty, recovered.checkpoint, report.clean),
             damaged: report.damaged.clone(),
+            keys_waiting: 0,
             keep_from: None,
             used_percent: 0,
             gate: Gate::default(),
@@ -153,10 +153,15 @@ impl Store {
         if let Some(refusal) = self.disk_full.as_ref().or(self.no_room.as_ref()) {
             return Err(refusal.clone());
         }
-        match self.queues.pending() {
-            entries if entries > PENDING_MAX => Err(Refusal::Behind { entries }),
+        // A message has one queue entry and as many keys as its sender likes.
+        match self.queues.pending().max(self.keys_waiting) {
+            entries if entries > self.options.pending_max => Err(Refusal::Behind { entries }),
             _ => Ok(()),
         }
+    }
+
+    fn count_keys(&mut self) {
+        self.keys_waiting = self.index.as_ref().map_or(0, Index::pending);
     }
 
     /// Writes everything appended since the last call. What it covers survives the end of the process.
@@ -167,6 +172,7 @@ impl Store {
         }
         match self.log.commit() {
             Ok(()) => {
+                self.count_keys();
                 self.show();
                 Ok(self.log.written())
             }

@@ -121,7 +121,7 @@ pub enum Refusal {
     },
     /// The disk does not keep up: too much waits in memory to be written behind. Ends by itself.
     Behind {
-        /// Entries that wait.
+        /// Entries of queues or of the index that wait, whichever are more.
         entries: usize,
     },
     /// The store is being stopped.
@@ -144,7 +144,7 @@ impl fmt::Display for Refusal {
             Refusal::Behind { entries } => {
                 write!(
                     f,
-                    "the disk does not keep up: {entries} queue entries wait to be written; send again later"
+                    "the disk does not keep up: {entries} queue entries or keys wait to be written; send again later"
                 )
             }
             Refusal::Stopping => f.write_str("the store is being stopped"),

@@ -5,7 +5,7 @@ mod harness;
 use harness::{LIMITS, World, draft, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use kerolox_store::{
-    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, Store,
+    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, Refusal, Store,
     disk::{Disk, Paths, memory::MemDisk, real::RealDisk},
 };
 use std::{path::Path, sync::Arc};
@@ -446,4 +446,27 @@ fn no_checkpoint_is_made_while_some_queues_are_ahead_of_others() {
     world.settle();
     world.reopen();
     world.check();
+}
+
+#[test]
+fn keys_that_wait_for_a_slow_disk_are_bounded() {
+    let mut options = options(Flush::Async);
+    options.pending_max = 1_000;
+    let mut world = World::on(MemDisk::new(), options);
+    let (topic, now) = (TopicName::new("T").unwrap(), world.now.wall);
+    let properties = format!("KEYS\u{1}{}", "k ".repeat(50));
+    let append = |world: &mut World| {
+        let slot = world.store().slot(&topic, QueueId(0));
+        let draft = draft("T", 0, b"x", properties.as_bytes());
+        let dispatch = Dispatch::of("T", 0, properties.as_bytes());
+        let appended = world.store().append(now, &draft, slot, &dispatch);
+        world.store().commit().unwrap();
+        appended
+    };
+    // No job runs: the disk stands still.
+    let refused = (0..1_000).find_map(|_| append(&mut world).err());
+    assert!(matches!(refused, Some(AppendError::Refused(Refusal::Behind { .. }))), "{refused:?}");
+    world.settle();
+    world.store().commit().unwrap();
+    append(&mut world).expect("what waited is written");
 }

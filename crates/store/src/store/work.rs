@@ -524,7 +524,9 @@ impl Store {
 
     fn index_done(&mut self, now: Now, done: IndexDone) {
         self.agenda.last_index = Some(now.mono);
-        if let Some(Err(why)) = self.index.as_mut().map(|index| index.done(done)) {
+        let written = self.index.as_mut().map(|index| index.done(done));
+        self.count_keys();
+        if let Some(Err(why)) = written {
             // Messages do not depend on it.
             tracing::error!(%why, "the index takes no more keys; a restart makes up for them");
         }
