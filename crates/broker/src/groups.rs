@@ -3,10 +3,10 @@
 //! A table that survives, like [`crate::topics`]. Knows no connection: who is in a group stands in
 //! [`crate::clients`].
 
-use crate::topics::{DataVersion, next_version};
+use crate::table::Table;
 use kerolox_protocol::{GroupName, Millis, body};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 
 /// Groups in all.
 pub const GROUPS_MAX: usize = 200_000;
@@ -98,10 +98,19 @@ impl Default for GroupConfig {
 
 /// The table.
 #[derive(Debug, Clone, Default)]
-pub struct Groups {
-    all: BTreeMap<GroupName, GroupConfig>,
-    changed: BTreeSet<GroupName>,
-    version: DataVersion,
+pub struct Groups(Table<GroupName, GroupConfig>);
+
+impl Deref for Groups {
+    type Target = Table<GroupName, GroupConfig>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Groups {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Groups {
@@ -110,30 +119,25 @@ impl Groups {
         let mut groups = Groups::default();
         for group in BUILTIN.iter().filter_map(|name| GroupName::new(name).ok()) {
             let config = GroupConfig { group_name: group.to_string(), ..GroupConfig::default() };
-            groups.all.insert(group, config);
+            groups.restore(group, Some(config));
         }
         groups
-    }
-
-    /// A group.
-    pub fn get(&self, name: &str) -> Option<&GroupConfig> {
-        self.all.get(name)
     }
 
     /// A group, made if `auto_create` or the name is the system's; `None` if it may not be made or the name is
     /// none.
     pub fn get_or_create(&mut self, now: Millis, name: &str, auto_create: bool) -> Option<&GroupConfig> {
-        if !self.all.contains_key(name) {
+        if self.get(name).is_none() {
             let group = GroupName::new(name).ok()?;
             if !auto_create && !name.starts_with(SYSTEM_PREFIX) {
                 return None;
             }
-            if self.all.len() >= GROUPS_MAX {
+            if self.count() >= GROUPS_MAX {
                 return None;
             }
             self.put(now, group, GroupConfig::default());
         }
-        self.all.get(name)
+        self.get(name)
     }
 
     /// Whether the group is one that every broker has.
@@ -141,60 +145,10 @@ impl Groups {
         BUILTIN.contains(&name)
     }
 
-    /// Number of groups.
-    pub fn count(&self) -> usize {
-        self.all.len()
-    }
-
-    /// All groups, by name.
-    pub fn all(&self) -> impl Iterator<Item = (&GroupName, &GroupConfig)> {
-        self.all.iter()
-    }
-
-    /// Version of the table.
-    pub fn version(&self) -> DataVersion {
-        self.version
-    }
-
-    /// Sets the version, as found in the log or in a file.
-    pub fn set_version(&mut self, version: DataVersion) {
-        self.version = version;
-    }
-
     /// Adds or replaces a group.
     pub fn put(&mut self, now: Millis, name: GroupName, config: GroupConfig) {
-        self.changed.insert(name.clone());
-        self.all.insert(name.clone(), GroupConfig { group_name: name.to_string(), ..config });
-        next_version(&mut self.version, now);
-    }
-
-    /// Removes a group; says whether it was there.
-    pub fn remove(&mut self, now: Millis, name: &GroupName) -> bool {
-        let there = self.all.remove(name).is_some();
-        if there {
-            self.changed.insert(name.clone());
-            next_version(&mut self.version, now);
-        }
-        there
-    }
-
-    /// What changed since the last call: the group's configuration, or `None` for a removed one.
-    pub fn take_changes(&mut self) -> Vec<(GroupName, Option<GroupConfig>)> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|name| (name.clone(), self.all.get(&name).cloned())).collect()
-    }
-
-    /// Whether [`Groups::take_changes`] has something.
-    pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
-    /// Applies what was found in the log or in a file; not a change.
-    pub fn restore(&mut self, name: GroupName, config: Option<GroupConfig>) {
-        match config {
-            Some(config) => drop(self.all.insert(name, config)),
-            None => drop(self.all.remove(&name)),
-        }
+        let config = GroupConfig { group_name: name.to_string(), ..config };
+        self.set(now, name, config);
     }
 }
 

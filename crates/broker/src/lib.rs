@@ -19,7 +19,7 @@
 //! | [`transaction`] | halves and what becomes of them |
 //! | [`query`] | looking up messages by key and by place |
 //! | [`state`], [`export`] | what survives in the log, and its copy in the original's files |
-//! | [`topics`], [`groups`], [`offsets`] | tables that survive |
+//! | [`table`], [`topics`], [`groups`], [`offsets`] | tables that survive |
 //! | [`clients`] | who is connected |
 //! | [`locks`] | who may read which queue, for orderly consumption |
 //! | [`register`] | telling the name servers |
@@ -62,6 +62,7 @@ pub mod register;
 pub mod service;
 pub mod state;
 pub mod stats;
+pub mod table;
 pub mod topics;
 
 mod deliver;

@@ -197,11 +197,15 @@ impl Broker {
         }
         let gone = || Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{}] not exist", send.topic));
         let topic = self.topics.get(send.topic).ok_or_else(gone)?;
-        let write_queues = topic.write_queue_nums;
         let multi_tags = topic.topic_filter_type == TopicFilterType::MultiTag;
-        let queue = queue_asked(topic, send.queue_id)?;
         let name = topic.topic_name.clone();
-        let queue = queue.unwrap_or_else(|| QueueId(self.random.below(write_queues)));
+        let queue = match QueueId::try_from(send.queue_id) {
+            Ok(queue) if queue.0 < topic.queues() => queue,
+            _ => {
+                let any = || QueueId(self.random.below(topic.write_queue_nums));
+                queue_asked(topic, send.queue_id)?.unwrap_or_else(any)
+            }
+        };
         let target = Target { topic: name, queue, multi_tags, dead: false };
         match send.topic.strip_prefix(RETRY_PREFIX) {
             Some(group) => self.retried(from, send, group, target, out),
@@ -477,7 +481,7 @@ impl Broker {
 }
 
 /// The queue that a sender asks for, if the topic has it; `None` lets the broker choose.
-#[inline]
+#[cold]
 fn queue_asked(topic: &TopicConfig, queue_id: i32) -> Result<Option<QueueId>, Fail> {
     let (name, write_queues) = (&topic.topic_name, topic.write_queue_nums);
     match QueueId::try_from(queue_id) {

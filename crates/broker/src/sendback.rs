@@ -63,7 +63,7 @@ impl Handle<ConsumerSendMsgBack> for Broker {
         } else {
             let name = group.retry_topic().map_err(|why| Fail::error(why.to_string()))?;
             let unit = if request.unit_mode.unwrap_or(false) { 2 } else { 0 };
-            if self.topics.ensure(from.now.wall, &name, retry_queues, unit).perm & PERM_WRITE == 0 {
+            if self.topics.ensure(from.now.wall, &name, retry_queues, unit) & PERM_WRITE == 0 {
                 let remark = format!("the topic[{name}] sending message is forbidden");
                 return Err(Fail::new(code::NO_PERMISSION, remark));
             }

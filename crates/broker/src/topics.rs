@@ -1,12 +1,14 @@
 //! The topics of this broker: configuration, the ones every broker has, and who may create more.
 //!
-//! A table that survives: every change is noted in [`Topics::take_changes`], which the dispatcher turns into
-//! records of the log before the request that made it is answered. Knows no queue content and no connection.
+//! A [`Table`] that survives. Knows no queue content and no connection.
 
-use crate::{call::Fail, options::Options};
+use crate::{call::Fail, options::Options, table::Table};
 use kerolox_protocol::{Millis, TopicName, body, code};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
+};
 
 /// Permission: template for auto-creation.
 pub const PERM_INHERIT: u32 = 1;
@@ -71,12 +73,6 @@ impl From<&TopicConfig> for body::TopicConfig {
             write_queue_nums: topic.write_queue_nums.cast_signed(),
         }
     }
-}
-
-/// One change at `now`.
-pub(crate) fn next_version(version: &mut DataVersion, now: Millis) {
-    version.counter += 1;
-    version.timestamp = now.0;
 }
 
 /// One topic. Reference: `TopicConfig`; the serde form is that of `topics.json` and of the registration.
@@ -152,9 +148,22 @@ pub struct Topics {
     /// Whether senders make topics from the template; the key `autoCreateTopicEnable`, which is live.
     pub auto_create: bool,
     system: BTreeSet<String>,
-    all: BTreeMap<TopicName, TopicConfig>,
-    changed: BTreeSet<TopicName>,
-    version: DataVersion,
+    table: Table<TopicName, TopicConfig>,
+}
+
+impl Deref for Topics {
+    type Target = Table<TopicName, TopicConfig>;
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.table
+    }
+}
+
+impl DerefMut for Topics {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.table
+    }
 }
 
 impl Default for Topics {
@@ -162,9 +171,7 @@ impl Default for Topics {
         Topics {
             auto_create: true,
             system: SYSTEM.iter().map(|name| (*name).to_owned()).collect(),
-            all: BTreeMap::new(),
-            changed: BTreeSet::new(),
-            version: DataVersion::default(),
+            table: Table::default(),
         }
     }
 }
@@ -180,7 +187,7 @@ impl Topics {
         let mut add = |name: &str, queues, perm| {
             // The cluster's and the broker's name come from the operator and may be no topic names.
             if let Ok(name) = TopicName::new(name) {
-                topics.all.insert(name.clone(), TopicConfig::new(name, queues, perm));
+                topics.restore(name.clone(), Some(TopicConfig::new(name, queues, perm)));
             }
         };
         let keys = &options.broker;
@@ -200,19 +207,9 @@ impl Topics {
         topics
     }
 
-    /// A topic.
-    pub fn get(&self, name: &str) -> Option<&TopicConfig> {
-        self.all.get(name)
-    }
-
     /// All topics, by name.
     pub fn all(&self) -> impl Iterator<Item = &TopicConfig> {
-        self.all.values()
-    }
-
-    /// Number of topics.
-    pub fn count(&self) -> usize {
-        self.all.len()
+        self.table.all().map(|(_, topic)| topic)
     }
 
     /// Whether the topic is the system's: nobody may create, change or delete it by request.
@@ -225,54 +222,27 @@ impl Topics {
         self.system.iter().map(String::as_str)
     }
 
-    /// The table is to be told anew although no topic changed.
-    pub fn touch(&mut self, now: Millis) {
-        next_version(&mut self.version, now);
-    }
-
     /// Whether there is room for another topic.
     pub fn room(&self) -> Result<(), Fail> {
-        if self.all.len() < TOPICS_MAX {
+        if self.count() < TOPICS_MAX {
             return Ok(());
         }
         Err(Fail::busy(format!("this broker has {TOPICS_MAX} topics, the most it takes; delete unused ones")))
     }
 
-    /// Version of the table.
-    pub fn version(&self) -> DataVersion {
-        self.version
-    }
-
-    /// Sets the version, as found in the log or in a file.
-    pub fn set_version(&mut self, version: DataVersion) {
-        self.version = version;
-    }
-
     /// Adds or replaces a topic.
     pub fn put(&mut self, now: Millis, config: TopicConfig) {
-        self.changed.insert(config.topic_name.clone());
-        self.all.insert(config.topic_name.clone(), config);
-        next_version(&mut self.version, now);
-    }
-
-    /// Removes a topic; says whether it was there.
-    pub fn remove(&mut self, now: Millis, name: &TopicName) -> bool {
-        let there = self.all.remove(name).is_some();
-        if there {
-            self.changed.insert(name.clone());
-            next_version(&mut self.version, now);
-        }
-        there
+        self.set(now, config.topic_name.clone(), config);
     }
 
     /// The topic, made if the rules allow it: from the template named by the sender (wire reference, section
     /// 3.2), or with one queue if it is a retry topic. The refusal is the answer to the sender.
     pub fn get_or_create(&mut self, now: Millis, name: &str, wish: Wish<'_>) -> Result<&TopicConfig, Fail> {
-        if !self.all.contains_key(name) {
+        if self.get(name).is_none() {
             let made = self.make(name, wish)?;
             self.put(now, made);
         }
-        self.all.get(name).ok_or_else(|| Fail::error("the topic vanished"))
+        self.get(name).ok_or_else(|| Fail::error("the topic vanished"))
     }
 
     /// The topic as [`Topics::get_or_create`] would make it.
@@ -282,7 +252,7 @@ impl Topics {
         let retry = name.starts_with(kerolox_protocol::names::RETRY_PREFIX);
         let unit = if wish.unit { if retry { 2 } else { 1 } } else { 0 };
         let switched_off = wish.template == DEFAULT_TOPIC && !self.auto_create;
-        if let Some(template) = self.all.get(wish.template)
+        if let Some(template) = self.get(wish.template)
             && template.perm & PERM_INHERIT != 0
             && !switched_off
         {
@@ -300,33 +270,16 @@ impl Topics {
         Err(Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist, apply first please!")))
     }
 
-    /// The topic, made with so many queues and permission 6 if it is not there: retry and dead-letter topics.
-    pub fn ensure(&mut self, now: Millis, name: &TopicName, queues: u32, sys_flag: u32) -> &TopicConfig {
-        if !self.all.contains_key(name) {
-            let config =
-                TopicConfig { topic_sys_flag: sys_flag, ..TopicConfig::new(name.clone(), queues, 6) };
-            self.put(now, config);
+    /// Makes the topic with so many queues and permission 6 if it is not there: retry and dead-letter topics. Its
+    /// permission.
+    pub fn ensure(&mut self, now: Millis, name: &TopicName, queues: u32, sys_flag: u32) -> u32 {
+        if let Some(topic) = self.get(name) {
+            return topic.perm;
         }
-        &self.all[name]
-    }
-
-    /// What changed since the last call: the topic's configuration, or `None` for a removed one.
-    pub fn take_changes(&mut self) -> Vec<(TopicName, Option<TopicConfig>)> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|name| (name.clone(), self.all.get(&name).cloned())).collect()
-    }
-
-    /// Whether [`Topics::take_changes`] has something.
-    pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
-    /// Applies what was found in the log or in a file; not a change.
-    pub fn restore(&mut self, name: TopicName, config: Option<TopicConfig>) {
-        match config {
-            Some(config) => drop(self.all.insert(name, config)),
-            None => drop(self.all.remove(&name)),
-        }
+        let perm = PERM_READ | PERM_WRITE;
+        let made = TopicConfig { topic_sys_flag: sys_flag, ..TopicConfig::new(name.clone(), queues, perm) };
+        self.put(now, made);
+        perm
     }
 }
 
