@@ -72,6 +72,7 @@ mod open;
 mod parked;
 mod produce;
 mod props;
+mod protect;
 mod pull;
 mod query;
 mod random;

@@ -294,6 +294,10 @@ impl Broker {
             self.write(now, out);
         }
         self.export.release(self.store.flushed(), out);
+        if self.store.looks_soon(store_now(now)) {
+            let unread = self.unread();
+            self.store.keep_unread(unread);
+        }
         let mut jobs = Vec::new();
         self.store.jobs(store_now(now), &mut jobs);
         jobs.into_iter().for_each(|job| out.job(BrokerJob::Store(job)));
@@ -448,6 +452,7 @@ impl Service for Broker {
             BrokerDone::SavedConfig(saved) => self.on_config_saved(saved, out),
             BrokerDone::Store(done) => {
                 self.store.done(store_now(now), done);
+                self.report_trimmed();
                 let flushed = self.store.flushed();
                 let Broker { parked, options, .. } = self;
                 parked.on_flushed(flushed, |waiting, end| say(options, waiting, end, out));

@@ -4,8 +4,8 @@
 
 use crate::declare::config;
 use crate::kinds::{
-    Addresses, BrokerRole, Bytes, Count, DelayLevels, FlushDiskType, HourList, Hours, Millis, PathText,
-    Paths, Percent, Port, Seconds,
+    Addresses, BrokerRole, Bytes, Count, DelayLevels, FlushDiskType, HourList, Hours, Millis, Names,
+    PathText, Paths, Percent, Port, Seconds,
 };
 use crate::whys::{
     BLOOM, CONTROLLER, DLEDGER, EVERY_FLUSH, LMQ, NO_MAPPING, NO_TRANSIENT, REPLICATION, STATS, TIMER, UNUSED,
@@ -189,6 +189,8 @@ config! {
         "diskSpaceWarningLevelRatio" Live disk_space_warning_level_ratio: Percent[1..=100] = Percent(90), obeyed;
         /// Use of the disk from which files are deleted before their time (5.x; before by `-Drocketmq.broker.diskSpaceCleanForciblyRatio`).
         "diskSpaceCleanForciblyRatio" Live disk_space_clean_forcibly_ratio: Percent[1..=100] = Percent(85), obeyed;
+        /// Topics of which no message is deleted that a group with offsets there has not consumed, not by age and not for lack of room, with `;` between: sends are refused at `diskSpaceWarningLevelRatio` instead; ours.
+        "protectedTopics" Live protected_topics: Names = Names::of(&[]), obeyed;
         /// Most files deleted in one round (5.x).
         "deleteFileBatchMax" Live delete_file_batch_max: Count[1..=INT] = Count(10), obeyed;
         /// Longest time an append may take (5.x).

@@ -4,8 +4,10 @@
 //! [`crate::Store::done`].
 
 mod clean;
+mod unread;
 
 pub(crate) use clean::{Clean, Cleaned, One};
+pub(crate) use unread::{Seek, Wanted};
 
 use crate::{
     checkpoint::{self, Checkpoint, Progress},
@@ -127,6 +129,10 @@ pub(crate) struct Probe {
     pub(crate) paths: Paths,
     /// Oldest log files whose first record's time is wanted.
     pub(crate) heads: Vec<(u64, Arc<dyn crate::disk::File>)>,
+    pub(crate) files: Arc<Files>,
+    /// From where on the log is wanted, as far as that is known; and queues whose files tell.
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) seeks: Vec<Seek>,
 }
 
 #[derive(Debug)]
@@ -137,6 +143,8 @@ pub(crate) struct Probed {
     pub(crate) root: Option<Space>,
     /// Log position of a file, and the time of its first record.
     pub(crate) heads: Vec<(u64, Option<Millis>)>,
+    /// From where on the log is wanted because somebody has not read it.
+    pub(crate) wanted: Option<Wanted>,
 }
 
 impl StoreJob {
@@ -249,7 +257,10 @@ impl Probe {
                 tracing::warn!(path = %path.display(), %why, "cannot tell how full the disk is");
             })
         };
+        let found = self.seeks.iter().filter_map(|seek| seek.run(&self.files));
+        let wanted = found.chain(self.wanted.clone()).min_by_key(|wanted| wanted.from);
         Probed {
+            wanted,
             log: self
                 .paths
                 .commit_log

@@ -64,4 +64,5 @@ pub use recover::Opened;
 pub use store::Store;
 pub use types::{
     AppendError, Appended, Arrival, Bounds, Now, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal,
+    Trimmed, Unread,
 };

@@ -108,6 +108,11 @@ impl Queue {
     fn in_memory(&self, offset: u64) -> Option<QueueEntry> {
         self.tail.get(usize::try_from(offset.checked_sub(self.tail_base)?).ok()?).copied()
     }
+    /// Where the first message from `offset` on stands, of entries that are in memory.
+    pub(crate) fn position(&self, offset: u64) -> Option<LogOffset> {
+        let skip = usize::try_from(offset.saturating_sub(self.tail_base)).ok()?;
+        self.tail.iter().skip(skip).find(|entry| !entry.is_blank()).map(|entry| entry.at)
+    }
     fn trim(&mut self, keep: usize) {
         let written = (self.written - self.tail_base) as usize;
         let drop = written.saturating_sub(keep);

@@ -4,7 +4,7 @@
 //! and back, must not delete anything early. The last file never goes, and nothing at or behind the position
 //! that the owner still needs.
 
-use crate::{options::Retention, types::Now};
+use crate::{disk::Space, options::Retention, types::Now};
 use kerolox_protocol::{LogOffset, Millis};
 
 /// The wall clock as retention believes it: one that jumps forward is not followed before it has stayed there for
@@ -55,23 +55,45 @@ pub(crate) struct Situation<'a> {
     pub(crate) asked: bool,
     /// Nothing at or behind this goes.
     pub(crate) keep_from: LogOffset,
+    /// Nor does anything at or behind this: somebody has not read it.
+    pub(crate) unread_from: LogOffset,
     /// The oldest files but the last: end of the file, and a time that is no earlier than its newest record.
     /// Without a time a file is never old.
     pub(crate) files: &'a [(LogOffset, Option<Millis>)],
 }
 
-/// How many of the oldest files go.
-pub(crate) fn decide(rules: &Retention, now: &Situation<'_>) -> usize {
+/// Which of the oldest files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Decision {
+    /// How many.
+    pub(crate) files: usize,
+    /// How many of these go although they are not old: for lack of room.
+    pub(crate) forced: usize,
+    /// One more would go if everybody had read it.
+    pub(crate) held: bool,
+}
+
+/// Decides which go.
+pub(crate) fn decide(rules: &Retention, now: &Situation<'_>) -> Decision {
     let full = now.used_percent > rules.used_max_percent;
     if !(full || now.asked || is_hour(rules, now.now_wall)) {
-        return 0;
+        return Decision::default();
     }
     let at_once = rules.forcibly && now.used_percent > rules.clean_percent;
-    let goes = |(end, newest): &&(LogOffset, Option<Millis>)| {
+    let mut decision = Decision::default();
+    for (end, newest) in now.files.iter().take(FILES_MAX) {
         let is_old = newest.is_some_and(|newest| now.now_wall >= newest + rules.keep);
-        *end <= now.keep_from && (at_once || is_old)
-    };
-    now.files.iter().take(FILES_MAX).take_while(goes).count()
+        if *end > now.keep_from || !(at_once || is_old) {
+            break;
+        }
+        if *end > now.unread_from {
+            decision.held = true;
+            break;
+        }
+        decision.files += 1;
+        decision.forced += usize::from(!is_old);
+    }
+    decision
 }
 
 fn is_hour(rules: &Retention, now_wall: Millis) -> bool {
@@ -79,8 +101,18 @@ fn is_hour(rules: &Retention, now_wall: Millis) -> bool {
     rules.hours.iter().any(|wanted| i64::from(*wanted) == hour)
 }
 
+/// Whole hours until so much of a disk is used that writes are refused, if it goes on as since `before` bytes were
+/// free, `passed` ago. `None`: it does not shrink.
+pub(crate) fn hours_left(space: Space, before: u64, passed: Millis, refuse_percent: u32) -> Option<u64> {
+    let used = space.total.saturating_sub(space.free);
+    let limit = (u128::from(space.total) * u128::from(refuse_percent) / 100) as u64;
+    let room = u128::from(limit.saturating_sub(used));
+    let shrunk = u128::from(before.checked_sub(space.free).filter(|shrunk| *shrunk > 0)?);
+    u64::try_from(room * u128::from(passed.0.unsigned_abs()) / shrunk / 3_600_000).ok()
+}
+
 /// Percent used, rounded up as the original does.
-pub(crate) fn used_percent(space: crate::disk::Space) -> u32 {
+pub(crate) fn used_percent(space: Space) -> u32 {
     let used = space.total.saturating_sub(space.free);
     match space.total {
         0 => 100,
@@ -91,7 +123,6 @@ pub(crate) fn used_percent(space: crate::disk::Space) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Space;
 
     const HOUR: i64 = 3_600_000;
 
@@ -100,8 +131,22 @@ mod tests {
         let now_wall = Millis(100 * 24 * HOUR + hour * HOUR);
         let age = |hours: i64| Some(Millis(now_wall.0 - hours * HOUR));
         let files = [(LogOffset(10), age(80)), (LogOffset(20), age(72)), (LogOffset(30), age(71))];
-        let now = Situation { now_wall, used_percent, asked, keep_from: LogOffset(keep_from), files: &files };
-        assert_eq!(decide(&rules, &now), expected, "{now:?}");
+        let mut now = Situation {
+            now_wall,
+            used_percent,
+            asked,
+            keep_from: LogOffset(keep_from),
+            unread_from: LogOffset(u64::MAX),
+            files: &files,
+        };
+        let decision = decide(&rules, &now);
+        assert_eq!((decision.files, decision.held), (expected, false), "{now:?}");
+        let young = files.iter().take(expected).filter(|(_, newest)| *newest > age(72)).count();
+        assert_eq!(decision.forced, young, "{now:?}");
+        // Of what somebody has not read nothing goes, whatever the reason.
+        now.unread_from = LogOffset(15);
+        let decision = decide(&rules, &now);
+        assert_eq!((decision.files, decision.held), (expected.min(1), expected > 1), "{now:?}");
     }
 
     #[test]
@@ -125,12 +170,13 @@ mod tests {
             used_percent: 10,
             asked: true,
             keep_from: LogOffset(99),
+            unread_from: LogOffset(u64::MAX),
             files: &files,
         };
-        assert_eq!(decide(&rules, &now), 0);
+        assert_eq!(decide(&rules, &now).files, 0);
         now.used_percent = 86;
-        assert_eq!(decide(&rules, &now), 1);
-        assert_eq!(decide(&Retention { forcibly: false, ..rules }, &now), 0);
+        assert_eq!(decide(&rules, &now), Decision { files: 1, forced: 1, held: false });
+        assert_eq!(decide(&Retention { forcibly: false, ..rules }, &now).files, 0);
     }
 
     #[test]
@@ -153,6 +199,18 @@ mod tests {
     fn local_hours_count() {
         let rules = Retention { utc_offset: Millis(-5 * HOUR), ..Retention::default() };
         assert!(is_hour(&rules, Millis(9 * HOUR)) && !is_hour(&rules, Millis(4 * HOUR)));
+    }
+
+    #[test]
+    fn the_forecast_aims_at_the_refusal() {
+        let hours =
+            |free, before, refuse| hours_left(Space { total: 1_000, free }, before, Millis(HOUR), refuse);
+        // 100 bytes an hour; 500 are free, but writes are refused when 100 are.
+        assert_eq!(hours(500, 600, 90), Some(4));
+        assert_eq!(hours(500, 600, 100), Some(5));
+        assert_eq!(hours(90, 190, 90), Some(0));
+        assert_eq!(hours(500, 500, 90), None);
+        assert_eq!(hours(500, 400, 90), None);
     }
 
     #[test]

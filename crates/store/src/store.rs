@@ -4,6 +4,7 @@
 //! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
 
 mod append;
+mod unread;
 mod work;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     options::{Flush, Options},
     queue::{Queues, files::Files},
     recover::{self, Opened},
-    types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal},
+    types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use std::{collections::VecDeque, io, ops::Range, sync::Arc};
@@ -47,6 +48,10 @@ pub struct Store {
     keys_waiting: usize,
     /// Retention stops here.
     keep_from: Option<LogOffset>,
+    /// Nor does it take these.
+    unread: Vec<Unread>,
+    /// What it took.
+    trimmed: Vec<Trimmed>,
     used_percent: u32,
     pub(crate) gate: Gate,
     /// Ends with the store.
@@ -85,6 +90,8 @@ impl Store {
             damaged: report.damaged.clone(),
             keys_waiting: 0,
             keep_from: None,
+            unread: Vec::new(),
+            trimmed: Vec::new(),
             used_percent: 0,
             gate: Gate::default(),
             _lock: recovered.lock,

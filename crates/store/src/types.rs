@@ -80,6 +80,30 @@ pub struct QueueInfo {
     pub bounds: Bounds,
 }
 
+/// From here on the messages of a queue are not read by everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread {
+    /// The queue.
+    pub slot: QueueSlot,
+    /// Its first message that is not.
+    pub from: QueueOffset,
+}
+
+/// Messages of a queue went with their log files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Queue.
+    pub queue: QueueId,
+    /// The first that went.
+    pub from: QueueOffset,
+    /// The first that is still there.
+    pub to: QueueOffset,
+    /// They went before their time, for lack of room.
+    pub forced: bool,
+}
+
 /// The first failed write or sync; nothing is accepted after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poisoned {
@@ -111,6 +135,8 @@ pub enum Refusal {
         limit_percent: u32,
         /// Where.
         path: PathBuf,
+        /// The topic whose unread messages keep log files from making room.
+        kept_for: Option<Arc<str>>,
     },
     /// The disk has no room for the next part of the log. Ends by itself when there is room again.
     NoRoom {
@@ -132,12 +158,21 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Poisoned(poisoned) => poisoned.fmt(f),
-            Refusal::DiskFull { used_percent, limit_percent, path } => write!(
-                f,
-                "the disk of {} is {used_percent}% full, writes are refused above {limit_percent}%; \
-                 free space, or shorten fileReservedTime",
-                path.display()
-            ),
+            Refusal::DiskFull { used_percent, limit_percent, path, kept_for } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "the disk of {path} is {used_percent}% full, writes are refused above {limit_percent}%; "
+                )?;
+                match kept_for {
+                    Some(topic) => write!(
+                        f,
+                        "unread messages of {topic}, which protectedTopics keeps, are in the oldest files: free \
+                         space, or let its groups read on"
+                    ),
+                    None => f.write_str("free space, or shorten fileReservedTime"),
+                }
+            }
             Refusal::NoRoom { path, why } => {
                 write!(f, "no room for the log on the disk of {} ({why}); free space", path.display())
             }

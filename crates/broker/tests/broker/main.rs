@@ -8,6 +8,7 @@ mod judge;
 mod members;
 mod offsets;
 mod produce;
+mod protect;
 mod pull;
 mod relays;
 mod replies;

@@ -13,11 +13,12 @@
 use super::Store;
 use crate::{
     checkpoint::{Checkpoint, Progress},
+    disk::Space,
     ends::{Ends, TopicEnds},
     index::{Index, IndexDone, PENDING_WORTH},
     job::{
         Behind, Clean, Cleaned, Dirty, Flushed, Leave, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob,
-        Work,
+        Wanted, Work,
     },
     log::is_no_room,
     options::Flush,
@@ -27,7 +28,7 @@ use crate::{
     types::{Now, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Entries that wait for the write-behind, after which it is started before its time.
 const BEHIND_SOON: usize = 64 << 10;
@@ -73,8 +74,8 @@ pub(super) struct Agenda {
     reserving: bool,
     warming: bool,
     zeroing: bool,
-    probing: bool,
-    last_probe: Option<Millis>,
+    pub(super) probing: bool,
+    pub(super) last_probe: Option<Millis>,
     delete_asked: bool,
     /// Topics whose files are to be removed.
     drops: Vec<Arc<str>>,
@@ -82,11 +83,25 @@ pub(super) struct Agenda {
     clean_next: Option<usize>,
     /// Log files on their way out.
     deletion: Option<Work>,
-    last_forecast: Option<(Millis, u64)>,
+    /// Free bytes of each disk when the last forecast was made.
+    last_forecast: Option<(Millis, BTreeMap<PathBuf, u64>)>,
+    /// The last deletion took files before their time.
+    pub(super) forced: bool,
+    held: Option<Held>,
     clock: retain::Clock,
     /// Since when a stop goes on, and when it said so last.
     stopping: Option<(Millis, Millis)>,
     stopped: bool,
+}
+
+/// Unread messages keep log files that would go.
+#[derive(Debug)]
+struct Held {
+    topic: Arc<str>,
+    /// When that was said last.
+    said: Millis,
+    /// Room is wanted.
+    urgent: bool,
 }
 
 impl Agenda {
@@ -125,6 +140,8 @@ impl Agenda {
             clean_next: (!clean).then_some(0),
             deletion: None,
             last_forecast: None,
+            forced: false,
+            held: None,
             clock: retain::Clock::default(),
             stopping: None,
             stopped: false,
@@ -668,7 +685,7 @@ impl Store {
         }
     }
 
-    fn probe_pause(&self) -> Millis {
+    pub(super) fn probe_pause(&self) -> Millis {
         let hurry = self.no_room.is_some() || self.disk_full.is_some();
         if hurry { RETRY.min(self.options.retention.interval) } else { self.options.retention.interval }
     }
@@ -681,7 +698,9 @@ impl Store {
         self.agenda.probing = true;
         let (disk, paths) = (Arc::clone(&self.disk), self.options.paths.clone());
         let heads = self.log.oldest(retain::FILES_MAX + 1);
-        into.push(StoreJob(Work::Probe(Probe { disk, paths, heads })));
+        let (wanted, seeks) = self.wanted();
+        let files = Arc::clone(&self.files);
+        into.push(StoreJob(Work::Probe(Probe { disk, paths, heads, files, wanted, seeks })));
     }
 
     fn probed(&mut self, now: Now, probed: Probed) {
@@ -692,23 +711,25 @@ impl Store {
         // The log may lie on several disks and needs one of them; the queues need theirs.
         let Some((used_percent, path)) = emptiest.max(root) else { return };
         let path = path.clone();
-        self.weigh(used_percent, path);
-        let spaces = probed.log.iter().map(|(_, space)| *space).chain(probed.root);
-        let free = spaces.map(|space| space.free).min().unwrap_or(0);
-        self.forecast(now, free);
+        let root = probed.root.map(|space| (self.options.paths.root.clone(), space));
+        let disks: Vec<_> = probed.log.iter().cloned().chain(root).collect();
+        let free = disks.iter().map(|(_, space)| space.free).min().unwrap_or(0);
+        self.forecast(now, &disks);
         self.log.set_free(free);
         if free >= RETRY_FREE && self.no_room.take().is_some() {
             tracing::info!(free, "there is room again, appends are tried");
         }
         self.used_percent = used_percent;
-        self.delete_old(now, used_percent, &probed.heads);
+        self.delete_old(now, used_percent, &probed.heads, probed.wanted);
+        self.weigh(used_percent, path);
     }
 
     /// Refuses appends on a full disk, and ends that.
     fn weigh(&mut self, used_percent: u32, path: PathBuf) {
         let limit_percent = self.options.retention.refuse_percent;
         let full = used_percent > limit_percent;
-        let refusal = full.then_some(Refusal::DiskFull { used_percent, limit_percent, path });
+        let kept_for = self.agenda.held.as_ref().map(|held| Arc::clone(&held.topic));
+        let refusal = full.then_some(Refusal::DiskFull { used_percent, limit_percent, path, kept_for });
         match (&self.disk_full, &refusal) {
             (None, Some(refusal)) => tracing::error!(%refusal, "appends are refused"),
             (Some(_), None) => tracing::info!(used_percent, limit_percent, "appends are accepted again"),
@@ -717,25 +738,41 @@ impl Store {
         self.disk_full = refusal;
     }
 
-    /// Says in the log when the disk will be full, if it goes on like this.
-    fn forecast(&mut self, now: Now, free: u64) {
-        let Some((since, before)) = self.agenda.last_forecast else {
-            self.agenda.last_forecast = Some((now.mono, free));
+    /// Says in the log when writes will be refused, disk by disk, if it goes on like this.
+    fn forecast(&mut self, now: Now, disks: &[(PathBuf, Space)]) {
+        let free = || disks.iter().map(|(path, space)| (path.clone(), space.free)).collect();
+        let Some((since, before)) = &self.agenda.last_forecast else {
+            self.agenda.last_forecast = Some((now.mono, free()));
             return;
         };
-        let passed = now.mono - since;
+        let passed = now.mono - *since;
         if passed < FORECAST {
             return;
         }
-        self.agenda.last_forecast = Some((now.mono, free));
-        let shrunk = before.saturating_sub(free);
-        let hours = free.saturating_mul(passed.0.unsigned_abs()).checked_div(shrunk).map(|ms| ms / 3_600_000);
-        if let Some(hours) = hours.filter(|hours| *hours < 72) {
-            tracing::warn!(hours, free, "the disk will be full at the present rate");
+        let limit_percent = self.options.retention.refuse_percent;
+        let mut said: Vec<Space> = Vec::new();
+        for (path, space) in disks {
+            let hours = before
+                .get(path)
+                .and_then(|before| retain::hours_left(*space, *before, passed, limit_percent));
+            let Some(hours) = hours.filter(|hours| *hours < 72) else { continue };
+            // Two directories of one disk.
+            if !said.contains(space) {
+                said.push(*space);
+                let (path, free) = (path.display(), space.free);
+                tracing::warn!(%path, hours, free, limit_percent, "at the present rate the disk will refuse writes");
+            }
         }
+        self.agenda.last_forecast = Some((now.mono, free()));
     }
 
-    fn delete_old(&mut self, now: Now, used_percent: u32, heads: &[(u64, Option<Millis>)]) {
+    fn delete_old(
+        &mut self,
+        now: Now,
+        used_percent: u32,
+        heads: &[(u64, Option<Millis>)],
+        wanted: Option<Wanted>,
+    ) {
         // A file's newest record is no younger than the next file's first.
         let files: Vec<_> = heads
             .windows(2)
@@ -749,21 +786,64 @@ impl Store {
             used_percent,
             asked: std::mem::take(&mut self.agenda.delete_asked),
             keep_from: self.keep_from.unwrap_or(LogOffset(u64::MAX)).min(self.agenda.checkpoint_covers),
+            unread_from: wanted.as_ref().map_or(super::unread::ALL_READ, |wanted| wanted.from),
             files: &files,
         };
-        let n = retain::decide(&self.options.retention, &situation);
-        let segments = self.log.drop_oldest(n);
+        let decision = retain::decide(&self.options.retention, &situation);
+        self.tell_held(now, used_percent, wanted.filter(|_| decision.held));
+        let segments = self.log.drop_oldest(decision.files);
         if segments.is_empty() {
             return;
         }
         let first = self.log.first();
-        tracing::info!(files = segments.len(), %first, used_percent, "log files are deleted");
+        let (files, forced) = (segments.len(), decision.forced);
+        self.agenda.forced = forced > 0;
+        match forced {
+            0 => tracing::info!(files, %first, used_percent, "log files are deleted, their time is over"),
+            _ => tracing::error!(
+                files,
+                forced,
+                %first,
+                used_percent,
+                "log files are deleted before their time, to make room: add space, or shorten fileReservedTime"
+            ),
+        }
         self.damaged.retain(|range| range.end > first.0);
         self.agenda.clean_next = Some(0);
         self.agenda.probing = true;
         let mut paths: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
         paths.extend(self.index.iter_mut().flat_map(|index| index.expire(first)));
         self.agenda.deletion = Some(Work::Delete { disk: Arc::clone(&self.disk), paths });
+    }
+
+    /// Says, now and then, that files stay only because somebody has not read them.
+    fn tell_held(&mut self, now: Now, used_percent: u32, held: Option<Wanted>) {
+        let Some(Wanted { from, topic, id }) = held else {
+            if self.agenda.held.take().is_some() {
+                tracing::info!(used_percent, "no log file is kept for unread messages any more");
+            }
+            return;
+        };
+        let rules = &self.options.retention;
+        let (urgent, limit_percent) = (used_percent > rules.clean_percent, rules.refuse_percent);
+        let said = self.agenda.held.take().filter(|held| held.urgent >= urgent);
+        if let Some(Held { said, .. }) = said.filter(|held| now.mono - held.said < FORECAST) {
+            self.agenda.held = Some(Held { topic, said, urgent });
+            return;
+        }
+        if urgent {
+            tracing::error!(
+                %topic, queue = %id, %from, used_percent, limit_percent,
+                "the disk is nearly full, but unread messages of a protected topic stand in the oldest log file: sends \
+                 are refused above the limit instead; let its groups read on, or add space"
+            );
+        } else {
+            tracing::warn!(
+                %topic, queue = %id, %from, used_percent, limit_percent,
+                "the oldest log file is kept beyond its time for unread messages of a protected topic"
+            );
+        }
+        self.agenda.held = Some(Held { topic, said: now.mono, urgent });
     }
 
     fn clean_job(&mut self) -> Option<Work> {
@@ -785,7 +865,9 @@ impl Store {
                     if let Some(queue) =
                         self.queues.get_mut(slot).filter(|queue| queue.generation == generation)
                     {
-                        queue.min = queue.min.max(min);
+                        let from = queue.min;
+                        queue.min = from.max(min);
+                        self.trimmed(slot, from);
                     }
                 }
             }

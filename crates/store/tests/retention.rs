@@ -1,0 +1,135 @@
+//! What goes to make room, what stays because somebody has not read it, and what is said of both.
+
+mod harness;
+#[path = "harness/said.rs"]
+mod said;
+
+use harness::{World, read_all};
+use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
+use kerolox_store::{Flush, PlanStatus, QueueSlot, Refusal, Trimmed, Unread, disk::Disk};
+use said::Said;
+use std::path::Path;
+use tracing::Level;
+
+/// Hundred messages in queue 0 of `T`, over seven log files.
+fn filled() -> (World, QueueSlot) {
+    let mut world = World::new(Flush::Async);
+    world.options.retention.hours.clear();
+    let options = world.options.clone();
+    world.store().retune(&options);
+    for _ in 0..100 {
+        world.append("T", 0, 1000).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.pass(10);
+    }
+    world.pass(1_000);
+    world.settle();
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    (world, slot)
+}
+
+/// Makes the disk so small that so much of it is used, and lets the store look.
+fn squeeze(world: &mut World, percent: u64) {
+    world.disk.set_capacity(Some(1 << 30));
+    let space = world.disk.space(Path::new("/store")).unwrap();
+    world.disk.set_capacity(Some((space.total - space.free) * 100 / percent));
+    look(world);
+}
+
+fn look(world: &mut World) {
+    world.pass(10_000);
+    world.settle();
+}
+
+fn log_files(world: &World) -> usize {
+    world.disk.list(Path::new("/store/commitlog")).unwrap().len()
+}
+
+/// The first message that is still there.
+fn first(world: &mut World, slot: QueueSlot) -> u64 {
+    world.store().bounds(slot).min.0
+}
+
+#[test]
+fn what_goes_before_its_time_is_told_as_an_error() {
+    let (mut world, slot) = filled();
+    let said = Said::listen();
+    squeeze(&mut world, 87);
+    assert_eq!(said.take(Level::ERROR, "before their time"), 1);
+    let to = world.store().bounds(slot).min;
+    assert!(to.0 > 0);
+    let gone = Trimmed { topic: "T".into(), queue: QueueId(0), from: QueueOffset(0), to, forced: true };
+    assert_eq!(world.store().take_trimmed(), [gone]);
+    assert_eq!(world.store().take_trimmed(), []);
+}
+
+#[test]
+fn what_goes_in_its_time_is_ordinary() {
+    let (mut world, slot) = filled();
+    let said = Said::listen();
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    assert_eq!(said.take(Level::INFO, "their time is over"), 1);
+    assert!(first(&mut world, slot) > 0);
+    assert!(world.store().take_trimmed().iter().all(|gone| !gone.forced));
+}
+
+#[test]
+fn unread_messages_stay_and_writes_are_refused_instead() {
+    let (mut world, slot) = filled();
+    let said = Said::listen();
+    let unread = |from| vec![Unread { slot, from: QueueOffset(from) }];
+    world.store().keep_unread(unread(30));
+    squeeze(&mut world, 88);
+    let at = world.sent[30].end.0 - world.sent[30].size;
+    let kept = world.store().first();
+    assert!(kept.0 > 0 && kept <= LogOffset(at), "what everybody read goes: {kept}");
+    assert!(first(&mut world, slot) <= 30);
+    // Fuller still: nothing more goes, which is said now and then.
+    squeeze(&mut world, 88);
+    assert_eq!(said.take(Level::ERROR, "unread messages of a protected topic"), 1);
+    (0..5).for_each(|_| look(&mut world));
+    assert_eq!(said.take(Level::ERROR, "unread messages"), 0, "not at every look");
+    assert_eq!(world.store().first(), kept);
+    world.append("T", 0, 10).unwrap();
+    squeeze(&mut world, 93);
+    let refusal = world.store().writable().unwrap_err();
+    assert!(
+        matches!(&refusal, Refusal::DiskFull { kept_for: Some(topic), .. } if &**topic == "T"),
+        "{refusal}"
+    );
+    assert!(refusal.to_string().contains("protectedTopics"), "{refusal}");
+    assert_eq!(world.store().first(), kept);
+    // Everybody reads on: room is made, and sends are accepted again.
+    world.store().keep_unread(unread(101));
+    look(&mut world);
+    look(&mut world);
+    assert!(world.store().first() > kept);
+    world.store().writable().unwrap();
+    let to = world.store().bounds(slot).min;
+    let plan = world.store().plan(slot, QueueOffset(30), harness::LIMITS, &mut |_| true);
+    assert_eq!((plan.status, plan.next), (PlanStatus::TooSmall, to));
+}
+
+#[test]
+fn unread_messages_are_kept_beyond_their_time_and_that_is_told() {
+    let (mut world, slot) = filled();
+    let said = Said::listen();
+    world.pass(80 * 3_600_000);
+    // One is the first in a file, one in memory only, one is behind the end.
+    for (from, expected) in [(0, 0), (47, 47), (99, 99), (100, 100)] {
+        world.store().keep_unread(vec![Unread { slot, from: QueueOffset(from) }]);
+        world.store().delete_expired();
+        world.settle();
+        assert!(first(&mut world, slot) <= expected, "{from}");
+        let found = read_all(world.store(), "T", 0, from);
+        assert_eq!(found.len() as u64, 100 - from);
+        if from == 0 {
+            assert_eq!(said.take(Level::WARN, "kept beyond its time"), 1);
+            assert_eq!(first(&mut world, slot), 0);
+        }
+    }
+    assert_eq!(log_files(&world), 1, "all others were read");
+}
