@@ -327,6 +327,13 @@ fn reads_far_behind_are_cold_and_small() {
     assert_eq!((far.count, far.slices.is_cold()), (8, true));
     let near = store.plan(slot, QueueOffset(54), LIMITS, &mut |_| true);
     assert_eq!((near.count, near.slices.is_cold()), (6, false));
+    // What was brought in ahead of the reader needs nobody who may wait.
+    let mut bytes = Vec::new();
+    world.disk.set_resident(Some(false));
+    assert!(!far.slices.read_cached_into(&mut bytes).unwrap());
+    world.disk.set_resident(Some(true));
+    assert!(far.slices.read_cached_into(&mut bytes).unwrap());
+    assert_eq!(bytes.len() as u64, far.slices.total_len());
 }
 
 #[test]

@@ -45,13 +45,38 @@ impl Slices {
 
     /// Appends all records to `out`. Reads files. Each record is checked to be one that stands at its place:
     /// a disk that read from elsewhere must not be believed.
+    ///
+    /// Of cold data it also asks for what stands behind: who catches up reads on there, and the device is faster
+    /// at large pieces than at answers.
     pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        if self.cold {
+            self.ask_ahead();
+        }
         self.read(out, Wait::Yes).map(drop)
     }
 
     /// As [`Slices::read_into`], but only if that needs no device: else `false`, and nothing is appended.
     pub fn read_cached_into(&self, out: &mut Vec<u8>) -> io::Result<bool> {
-        if self.cold { Ok(false) } else { self.read(out, Wait::No) }
+        if self.cold && self.is_ahead_due() { Ok(false) } else { self.read(out, Wait::No) }
+    }
+
+    /// Whether this read gets to where the next piece has to be asked for, which is done by who may wait.
+    fn is_ahead_due(&self) -> bool {
+        self.ends().is_some_and(|(at, end)| at / AHEAD_STEP != end / AHEAD_STEP)
+    }
+
+    fn ask_ahead(&self) {
+        if let (Some((_, end)), Some(Part { from: From::File(file, base), .. })) =
+            (self.ends(), self.parts.last())
+        {
+            file.advise(end - base, AHEAD, true);
+        }
+    }
+
+    /// Log positions of the first and behind the last byte.
+    fn ends(&self) -> Option<(u64, u64)> {
+        let (first, last) = (self.parts.first()?, self.parts.last()?);
+        Some((first.at, last.at + last.len))
     }
 
     fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
@@ -105,6 +130,11 @@ impl Slices {
         }
     }
 }
+
+/// Bytes that are asked for ahead of a reader of cold data.
+const AHEAD: u64 = 8 << 20;
+/// How far a reader gets before more is asked for.
+const AHEAD_STEP: u64 = 2 << 20;
 
 /// Larger parts come from the page cache for the same price.
 const SETTLE_MAX: u64 = 16 << 10;
@@ -203,4 +233,27 @@ fn check(bytes: &[u8], at: u64) -> io::Result<()> {
         }
     }
     if done == bytes.len() { Ok(()) } else { Err(wrong(done)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_asks_for_more_once_per_step_however_its_answers_lie() {
+        let part = |at, len| Part { at, len, from: From::Memory(Arc::from([])) };
+        let slices = |parts: Vec<Part>| Slices { parts, len: 0, cold: true };
+        for answer in [9_440, 65_536, AHEAD_STEP / 8] {
+            let mut at = 0;
+            let mut asked = 0;
+            while at < 10 * AHEAD_STEP {
+                asked += u64::from(
+                    slices(vec![part(at, answer / 2), part(at + answer / 2, answer / 2)]).is_ahead_due(),
+                );
+                at += answer / 2 * 2;
+            }
+            assert_eq!(asked, 10, "{answer}");
+        }
+        assert!(!Slices::default().is_ahead_due());
+    }
 }
