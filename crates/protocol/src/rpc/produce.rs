@@ -17,69 +17,89 @@ rpcs! {
     370 RecallMessage "RECALL_MESSAGE": RecallRequest => RecallReply, Broker, needs Publish;
 }
 
+/// Declares the fields of a send once, and gives its header in each form: with long names, with one-letter names, and
+/// as a broker pushes a reply to its requester, which has the first part of the fields and some of the broker's.
+macro_rules! sends {
+    (
+        { $( #[doc = $doc:literal] $field:ident : $kind:ty = $long:literal, $short:literal; )* }
+        { $( #[doc = $end_doc:literal] $end:ident : $end_kind:ty = $end_long:literal, $end_short:literal; )* }
+    ) => {
+        headers! {
+            /// Reference: `SendMessageRequestHeader`.
+            pub struct SendRequest {
+                $( #[doc = $doc] $field: $kind = $long, )*
+                $( #[doc = $end_doc] $end: $end_kind = $end_long, )*
+            }
+
+            /// Reference: `SendMessageRequestHeaderV2`; the same fields under one-letter names.
+            pub struct SendRequestV2 {
+                $( #[doc = $doc] $field: $kind = $short, )*
+                $( #[doc = $end_doc] $end: $end_kind = $end_short, )*
+                /// Name of the broker meant.
+                broker_name: Option<String> = "n",
+            }
+
+            /// Reference: `ReplyMessageRequestHeader`. The fields of the send are the replier's.
+            pub struct PushReplyRequest {
+                $( #[doc = $doc] $field: $kind = $long, )*
+                /// Address of the replier, `ip:port`.
+                born_host: String = "bornHost",
+                /// Address of the broker, `ip:port`.
+                store_host: String = "storeHost",
+                /// Broker time, Unix milliseconds.
+                store_timestamp: i64 = "storeTimestamp",
+            }
+        }
+
+        /// The one-letter form carries the same facts; whoever handles a send handles this one.
+        impl From<SendRequestV2> for SendRequest {
+            fn from(v2: SendRequestV2) -> Self {
+                SendRequest { $( $field: v2.$field, )* $( $end: v2.$end, )* }
+            }
+        }
+
+        impl From<SendRequest> for SendRequestV2 {
+            fn from(v1: SendRequest) -> Self {
+                SendRequestV2 { $( $field: v1.$field, )* $( $end: v1.$end, )* broker_name: None }
+            }
+        }
+    };
+}
+
+sends! {
+    {
+        /// Group of the producer.
+        producer_group: String = "producerGroup", "a";
+        /// Topic to store in.
+        topic: String = "topic", "b";
+        /// Template topic for auto-creation.
+        default_topic: String = "defaultTopic", "c";
+        /// Queues the client wants when the topic is auto-created.
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums", "d";
+        /// Queue; negative lets the broker choose.
+        queue_id: i32 = "queueId", "e";
+        /// Bits of section 6.3 of the wire reference.
+        sys_flag: i32 = "sysFlag", "f";
+        /// Client time, Unix milliseconds.
+        born_timestamp: i64 = "bornTimestamp", "g";
+        /// User flag, opaque.
+        flag: i32 = "flag", "h";
+        /// Property string; without `CORRELATION_ID` a pushed reply finds no requester.
+        properties: Option<String> = "properties", "i";
+        /// How often the message was consumed in vain; absent means 0.
+        reconsume_times: Option<i32> = "reconsumeTimes", "j";
+        /// Unit mode; absent means no.
+        unit_mode: Option<bool> = "unitMode", "k";
+    }
+    {
+        /// Limit of retries, for retry topics only.
+        max_reconsume_times: Option<i32> = "maxReconsumeTimes", "l";
+        /// Whether the body is a batch.
+        batch: Option<bool> = "batch", "m";
+    }
+}
+
 headers! {
-    /// Reference: `SendMessageRequestHeader`.
-    pub struct SendRequest {
-        /// Group of the producer.
-        producer_group: String = "producerGroup",
-        /// Topic to store in.
-        topic: String = "topic",
-        /// Template topic for auto-creation.
-        default_topic: String = "defaultTopic",
-        /// Queues the client wants when the topic is auto-created.
-        default_topic_queue_nums: i32 = "defaultTopicQueueNums",
-        /// Queue; negative lets the broker choose.
-        queue_id: i32 = "queueId",
-        /// Bits of section 6.3 of the wire reference.
-        sys_flag: i32 = "sysFlag",
-        /// Client time, Unix milliseconds.
-        born_timestamp: i64 = "bornTimestamp",
-        /// User flag, opaque.
-        flag: i32 = "flag",
-        /// Property string.
-        properties: Option<String> = "properties",
-        /// How often the message was consumed in vain.
-        reconsume_times: Option<i32> = "reconsumeTimes",
-        /// Unit mode.
-        unit_mode: Option<bool> = "unitMode",
-        /// Limit of retries, for retry topics only.
-        max_reconsume_times: Option<i32> = "maxReconsumeTimes",
-        /// Whether the body is a batch.
-        batch: Option<bool> = "batch",
-    }
-
-    /// Reference: `SendMessageRequestHeaderV2`; the same fields under one-letter names.
-    pub struct SendRequestV2 {
-        /// Group of the producer.
-        producer_group: String = "a",
-        /// Topic to store in.
-        topic: String = "b",
-        /// Template topic for auto-creation.
-        default_topic: String = "c",
-        /// Queues the client wants when the topic is auto-created.
-        default_topic_queue_nums: i32 = "d",
-        /// Queue; negative lets the broker choose.
-        queue_id: i32 = "e",
-        /// Bits of section 6.3 of the wire reference.
-        sys_flag: i32 = "f",
-        /// Client time, Unix milliseconds.
-        born_timestamp: i64 = "g",
-        /// User flag, opaque.
-        flag: i32 = "h",
-        /// Property string.
-        properties: Option<String> = "i",
-        /// How often the message was consumed in vain.
-        reconsume_times: Option<i32> = "j",
-        /// Unit mode.
-        unit_mode: Option<bool> = "k",
-        /// Limit of retries, for retry topics only.
-        max_reconsume_times: Option<i32> = "l",
-        /// Whether the body is a batch.
-        batch: Option<bool> = "m",
-        /// Name of the broker meant.
-        broker_name: Option<String> = "n",
-    }
-
     /// Reference: `SendMessageResponseHeader`. Java clients fail without the first three.
     pub struct SendReply {
         /// Offset message id; of a batch, all ids joined by commas.
@@ -109,48 +129,6 @@ headers! {
     pub struct RecallReply {
         /// Unique id of the message taken back.
         msg_id: String = "msgId",
-    }
-}
-
-/// The one-letter form carries the same facts; whoever handles a send handles this one.
-impl From<SendRequestV2> for SendRequest {
-    fn from(v2: SendRequestV2) -> Self {
-        SendRequest {
-            producer_group: v2.producer_group,
-            topic: v2.topic,
-            default_topic: v2.default_topic,
-            default_topic_queue_nums: v2.default_topic_queue_nums,
-            queue_id: v2.queue_id,
-            sys_flag: v2.sys_flag,
-            born_timestamp: v2.born_timestamp,
-            flag: v2.flag,
-            properties: v2.properties,
-            reconsume_times: v2.reconsume_times,
-            unit_mode: v2.unit_mode,
-            max_reconsume_times: v2.max_reconsume_times,
-            batch: v2.batch,
-        }
-    }
-}
-
-impl From<SendRequest> for SendRequestV2 {
-    fn from(v1: SendRequest) -> Self {
-        SendRequestV2 {
-            producer_group: v1.producer_group,
-            topic: v1.topic,
-            default_topic: v1.default_topic,
-            default_topic_queue_nums: v1.default_topic_queue_nums,
-            queue_id: v1.queue_id,
-            sys_flag: v1.sys_flag,
-            born_timestamp: v1.born_timestamp,
-            flag: v1.flag,
-            properties: v1.properties,
-            reconsume_times: v1.reconsume_times,
-            unit_mode: v1.unit_mode,
-            max_reconsume_times: v1.max_reconsume_times,
-            batch: v1.batch,
-            broker_name: None,
-        }
     }
 }
 

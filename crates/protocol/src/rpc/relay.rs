@@ -2,6 +2,8 @@
 
 use crate::{headers, rpcs};
 
+pub use super::produce::PushReplyRequest;
+
 rpcs! {
     /// Tells a consumer that its group changed, so that it shares out the queues again; one-way.
     40 NotifyConsumerIdsChanged "NOTIFY_CONSUMER_IDS_CHANGED": NotifyRequest => (), Client, needs Nothing;
@@ -77,36 +79,5 @@ headers! {
         msg_id: Option<String> = "msgId",
         /// Name of the broker that holds the message; absent from old tools.
         broker_name: Option<String> = "brokerName",
-    }
-    /// Reference: `ReplyMessageRequestHeader`.
-    pub struct PushReplyRequest {
-        /// Group of the replier.
-        producer_group: String = "producerGroup",
-        /// Reply topic.
-        topic: String = "topic",
-        /// Template topic, as the replier sent it.
-        default_topic: String = "defaultTopic",
-        /// Queues for auto-creation, as the replier sent it.
-        default_topic_queue_nums: i32 = "defaultTopicQueueNums",
-        /// Queue.
-        queue_id: i32 = "queueId",
-        /// sysFlag of the reply.
-        sys_flag: i32 = "sysFlag",
-        /// Client time of the reply, Unix milliseconds.
-        born_timestamp: i64 = "bornTimestamp",
-        /// User flag.
-        flag: i32 = "flag",
-        /// Property string with `CORRELATION_ID`; absent finds no requester.
-        properties: Option<String> = "properties",
-        /// How often it was consumed in vain; absent means 0.
-        reconsume_times: Option<i32> = "reconsumeTimes",
-        /// Unit mode; absent means no.
-        unit_mode: Option<bool> = "unitMode",
-        /// Address of the replier, `ip:port`.
-        born_host: String = "bornHost",
-        /// Address of the broker, `ip:port`.
-        store_host: String = "storeHost",
-        /// Broker time, Unix milliseconds.
-        store_timestamp: i64 = "storeTimestamp",
     }
 }
