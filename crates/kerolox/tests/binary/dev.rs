@@ -85,6 +85,30 @@ fn sigterm_ends_it_in_order_even_with_open_connections_and_held_pulls() {
     drop((pull, idle));
 }
 
+/// The answer comes while the body is still to be sent, and what follows the body is served.
+#[test]
+fn a_large_send_that_cannot_pass_is_refused_before_its_body_came() {
+    let dir = Dir::in_memory();
+    let dev = Dev::start(dir.path());
+    let mut wire = Wire::connect(dev.broker);
+    let body = vec![b'x'; 4 << 20];
+    let mut nowhere = send_v2("Nowhere", 0);
+    nowhere.iter_mut().filter(|(name, _)| *name == "c").for_each(|field| field.1 = "no-template");
+    for (number, code, ext, wanted) in
+        [(1, 310, &nowhere[..], code::TOPIC_NOT_EXIST), (2, 4_711, &[], code::REQUEST_CODE_NOT_SUPPORTED)]
+    {
+        let frame = request(code, number, ext, &body);
+        let (head, rest) = frame.split_at(frame.len() - body.len());
+        assert!(wire.send(head));
+        let refused = wire.next().expect("an answer");
+        assert_eq!((refused.header.opaque, refused.header.code), (number, wanted));
+        assert!(wire.send(rest));
+        assert_eq!(wire.ask(310, &send_v2("Orders", 0), b"small").header.code, code::SUCCESS);
+    }
+    // One that passes is stored, of course.
+    assert_eq!(wire.ask(310, &send_v2("Orders", 0), &body).header.code, code::SUCCESS);
+}
+
 #[test]
 fn a_restart_keeps_what_was_sent() {
     let dir = Dir::new();
