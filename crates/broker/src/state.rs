@@ -33,7 +33,7 @@ use kerolox_protocol::{
 use kerolox_store::{Appended, DROPS, Dispatch, Line, QueueEntry, QueueSlot, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Version of the pieces' form.
 const FORM: u32 = 1;
@@ -124,6 +124,8 @@ pub(crate) struct State {
     delta_bytes: u64,
     /// The store refused a note: the next thing written is a snapshot, which has it.
     behind: bool,
+    /// That was said; it is tried again every second, and said once.
+    complained: bool,
     again: Option<Millis>,
     offsets_due: Millis,
     /// Hashes of the last exports, newest last.
@@ -173,6 +175,7 @@ impl State {
             snapshot_bytes,
             delta_bytes,
             behind: false,
+            complained: false,
             again: None,
             offsets_due: Millis(0),
             exports: BTreeMap::new(),
@@ -186,6 +189,13 @@ impl State {
         // At once, if there is none.
         let snapshot = self.snapshot.is_none().then(|| self.again.unwrap_or_default());
         [offsets, snapshot, self.again].into_iter().flatten().min()
+    }
+
+    /// The store did not take a note.
+    fn refused(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.complained, true) {
+            warn!(%why, "the state cannot be noted in the log; it is kept in memory and tried again");
+        }
     }
 
     /// Lets the whole state be written soon.
@@ -461,7 +471,7 @@ impl Broker {
             return;
         }
         if let Err(why) = self.append_piece(now, Tag::Delta, &mut piece) {
-            warn!(%why, "state could not be noted in the log");
+            self.state.refused(&why);
             self.state.behind = true;
             self.state.force_snapshot();
             self.state.again = Some(now.mono + AGAIN_MS);
@@ -518,7 +528,7 @@ impl Broker {
                 }
                 Err(why) => {
                     // An unfinished snapshot is harmless: its pieces say what is already so.
-                    warn!(%why, "the snapshot of the state could not be written");
+                    self.state.refused(&why);
                     self.state.again = Some(now.mono + AGAIN_MS);
                     return;
                 }
@@ -526,6 +536,9 @@ impl Broker {
         }
         self.store.keep_from(first);
         self.state.behind = false;
+        if std::mem::take(&mut self.state.complained) {
+            info!("the state is noted in the log again");
+        }
         self.state.snapshot = first;
         self.state.snapshot_bytes = bytes;
         self.state.delta_bytes = 0;

@@ -82,6 +82,24 @@ fn as_long_as_nobody_read_of_a_protected_topic_all_of_it_stays() {
 }
 
 #[test]
+fn a_disk_that_stays_full_is_told_once() {
+    let mut rig = filled(&[TOPIC]);
+    let said = Said::listen();
+    squeeze(&mut rig, 93);
+    assert_ne!(rig.ask(send(1, TOPIC, "more")).code(), code::SUCCESS);
+    for offset in 0..60 {
+        commit(&mut rig, "g", offset % 2);
+        rig.advance(1_000);
+    }
+    let lines = said.all();
+    let about_state = |line: &&(Level, String)| line.1.contains("state") && line.1.contains("noted");
+    assert_eq!(lines.iter().filter(about_state).count(), 1, "{lines:#?}");
+    rig.disk.set_capacity(None);
+    rig.advance(12_000);
+    assert_eq!(said.take(Level::INFO, "the state is noted in the log again"), 1);
+}
+
+#[test]
 fn a_group_is_told_of_that_missed_what_made_room() {
     let mut rig = filled(&[]);
     commit(&mut rig, "fast", 60);

@@ -1,5 +1,7 @@
 //! What is said in the log while a test listens.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::{
     fmt::{Debug, Write},
     sync::{Arc, Mutex, PoisonError},
@@ -25,10 +27,14 @@ impl Said {
         Said { lines, _guard: guard }
     }
 
+    /// All lines since the last question.
+    pub fn all(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// How many lines of a level with a text there were since the last question.
     pub fn take(&self, level: Level, text: &str) -> usize {
-        let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
-        lines.iter().filter(|(at, line)| *at == level && line.contains(text)).count()
+        self.all().iter().filter(|(at, line)| *at == level && line.contains(text)).count()
     }
 }
 
