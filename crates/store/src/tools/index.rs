@@ -146,6 +146,8 @@ impl<'a> Keys<'a> {
             return Ok(());
         }
         let is_before = self.begins.is_some_and(|begins| at < begins);
+        // A crash may take the index back further than the queues; the next start reads the log again for it.
+        let is_late = is_late || self.layout.aborted && self.peek()?.is_none();
         let which = match (is_before, is_late) {
             (true, _) => &mut self.before,
             (false, true) => &mut self.late,

@@ -7,7 +7,7 @@ use kerolox_store::{
     AppendError, Appended, Dispatch, Flush, Now, Opened, Options, PlanStatus, ReadLimits, Store, StoreJob,
     disk::{Paths, memory::MemDisk},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const LIMITS: ReadLimits = ReadLimits { count: 32, bytes: 262_144, cold_count: 8, cold_bytes: 65_536 };
 
@@ -248,6 +248,34 @@ impl World {
             panic!("no record at {at}");
         };
         assert_eq!(record.body, sent.body);
+    }
+
+    /// Every record below `end` that was sent with keys is found by them, and none else is.
+    pub fn check_keys(&self, store: &Store, opened: &Opened, end: LogOffset) -> Result<(), String> {
+        let search = |topic: &str, key: &str| -> Vec<LogOffset> {
+            let found = store.query(topic, key, 99, Millis(0), Millis(i64::MAX)).unwrap().unwrap();
+            let mut offsets = found.offsets;
+            offsets.sort();
+            offsets
+        };
+        let keyed = || self.sent.iter().filter(|sent| !sent.keyless && sent.end <= end);
+        for sent in keyed() {
+            let at = LogOffset(sent.end.0 - sent.size);
+            let found = search(&sent.topic, &key_of(&sent.body));
+            if found != [at] {
+                return Err(format!("the key of {at} leads to {found:?}: {opened:?}"));
+            }
+        }
+        let topics: BTreeSet<&str> = self.sent.iter().map(|sent| &*sent.topic).collect();
+        for topic in topics {
+            let of_topic = keyed().filter(|sent| sent.topic == topic);
+            let expected: Vec<_> = of_topic.map(|sent| LogOffset(sent.end.0 - sent.size)).collect();
+            let found = search(topic, "all");
+            if found != expected {
+                return Err(format!("the key of all leads to {found:?}, not {expected:?}: {opened:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Compares everything that readers see with the model.
