@@ -106,6 +106,9 @@ pub trait File: Send + Sync + fmt::Debug {
     }
     /// Cuts, or extends with zeros (a hole).
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes a range read as zeros. The length stays at every moment, also for one who looks on or comes after a
+    /// crash; blocks may be given back. Durable after [`File::sync`].
+    fn clear(&self, at: u64, len: u64) -> io::Result<()>;
     /// Reserves blocks for the range, so that later writes there cannot fail for lack of room.
     fn allocate(&self, at: u64, len: u64) -> io::Result<()>;
     /// Whether the range is in memory: `Some(false)` means a read would go to the device. `None`: unknown.

@@ -174,10 +174,9 @@ impl Log {
             && !mutant!(StaleTailKept)
         {
             let file = last.file(&*self.disk)?;
-            // Shorter and longer again: everything behind is zeros, at no cost. Should the process die in
-            // between, opening lengthens the file.
-            file.set_len(self.end - last.base)?;
-            file.set_len(self.segment_bytes)?;
+            // Never by way of a shorter file: should the process die there, a 4.9 broker would refuse the store.
+            let within = self.end - last.base;
+            file.clear(within, self.segment_bytes - within)?;
             file.sync()?;
         }
         self.disk.sync_dir(&self.dir)?;

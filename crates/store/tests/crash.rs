@@ -6,9 +6,13 @@ use harness::{World, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId, TopicName};
 use kerolox_store::{
     Dispatch, Flush, Store,
-    disk::memory::MemDisk,
+    disk::{
+        Disk,
+        memory::{MemDisk, Trace},
+    },
     tools::{Severity, verify::verify},
 };
+use std::path::Path;
 
 /// How much was promised after so many changes to the disk.
 struct Promise {
@@ -119,11 +123,30 @@ fn crash_in_recovery(disk: &MemDisk, world: &World, flushed: LogOffset) -> Resul
         return Err(format!("recovered, and not whole: {:?}", found.findings));
     }
     index_is_rebuilt(&disk.kill(), world)?;
+    no_log_file_is_short(&trace, world)?;
     trace.each_crash(2, 3, |state| {
         check(&state.disk, world, flushed).map_err(|why| {
             format!("in recovery after {} changes, outcome {}: {why}", state.point, state.outcome)
         })
     })
+}
+
+/// A 4.9 broker refuses a store with a short log file: recovery leaves none, wherever it ends.
+fn no_log_file_is_short(trace: &Trace, world: &World) -> Result<(), String> {
+    let short = |disk: &MemDisk| {
+        let files = disk.list(Path::new("/store/commitlog")).unwrap_or_default();
+        files.into_iter().find(|file| file.len < world.options.segment_bytes)
+    };
+    if short(&trace.killed(0)).is_some() {
+        // What the crash itself left; opening lengthens it.
+        return Ok(());
+    }
+    match (0..=trace.len()).find_map(|point| short(&trace.killed(point)).map(|file| (point, file))) {
+        Some((point, file)) => {
+            Err(format!("after {point} changes of recovery a log file is short: {file:?}"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// After a clean stop the index holds exactly what one made anew from the log would (I15).

@@ -476,6 +476,21 @@ impl File for MemFile {
         Ok(())
     }
 
+    fn clear(&self, at: u64, len: u64) -> io::Result<()> {
+        let mut state = self.writable()?;
+        // It changes data as a write does, and fails as one.
+        match state.faults.meet(Call::Write, &self.path) {
+            None => {}
+            Some(Harm::Enospc) => return Err(no_space()),
+            Some(_) => return Err(broken()),
+        }
+        let end = at.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+        for (from, n) in state.tree.file(self.ino)?.cached().filled(at, end) {
+            state.apply(Op::Write { ino: self.ino, at: from, bytes: vec![0; n].into() });
+        }
+        Ok(())
+    }
+
     fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
         let mut state = self.writable()?;
         state.faults.pass(Call::Allocate, &self.path)?;

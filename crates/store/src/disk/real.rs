@@ -265,6 +265,18 @@ impl File for RealFile {
         fs::ftruncate(&self.fd, len).map_err(|error| self.explain(error.into(), "set the length", len))
     }
 
+    fn clear(&self, at: u64, len: u64) -> io::Result<()> {
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        loop {
+            match fs::fallocate(&self.fd, punch, at, len) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return self.clear_by_writing(at, len),
+                Err(error) => return Err(self.explain(error.into(), "clear", at)),
+            }
+        }
+    }
+
     fn allocate(&self, at: u64, len: u64) -> io::Result<()> {
         loop {
             match fs::fallocate(&self.fd, FallocateFlags::empty(), at, len) {
@@ -300,7 +312,28 @@ impl File for RealFile {
     }
 }
 
+/// Bytes looked at and written at once where a range cannot be given back.
+const CLEAR_BYTES: u64 = 1 << 20;
+
 impl RealFile {
+    /// For file systems without holes. What is zero already is left alone.
+    fn clear_by_writing(&self, at: u64, len: u64) -> io::Result<()> {
+        let end = at.saturating_add(len).min(self.len()?);
+        let mut from = at;
+        let mut window = Vec::new();
+        while from < end {
+            let n = CLEAR_BYTES.min(end - from);
+            window.resize(n as usize, 0);
+            self.read_at(&mut window, from)?;
+            if window.iter().any(|byte| *byte != 0) {
+                window.fill(0);
+                self.write_at(&window, from)?;
+            }
+            from += n;
+        }
+        Ok(())
+    }
+
     fn explain(&self, error: io::Error, verb: &str, at: u64) -> io::Error {
         explain(error, &format!("{verb} at byte {at} of"), &self.path)
     }
@@ -418,6 +451,27 @@ mod tests {
     impl Drop for Scratch {
         fn drop(&mut self) {
             self.clear();
+        }
+    }
+
+    #[test]
+    fn clearing_a_range_keeps_the_length_and_the_rest() {
+        let scratch = Scratch::new("clear");
+        let file = RealDisk::new().open(&scratch.path("f"), Open::Create).expect("create");
+        let read = |n: usize| {
+            let mut bytes = vec![0; n];
+            file.read_at(&mut bytes, 0).expect("read");
+            bytes
+        };
+        let path = scratch.path("f");
+        let fd = open(&path, OFlags::RDWR).expect("open");
+        let raw = RealFile { fd, path, around: OnceLock::new() };
+        for way in [true, false] {
+            file.write_at(&[7; 20_000], 0).expect("write");
+            if way { file.clear(5_000, 15_000) } else { raw.clear_by_writing(5_000, 15_000) }.expect("clear");
+            assert_eq!(file.len().expect("len"), 20_000);
+            let bytes = read(20_000);
+            assert!(bytes[..5_000].iter().all(|b| *b == 7) && bytes[5_000..].iter().all(|b| *b == 0));
         }
     }
 

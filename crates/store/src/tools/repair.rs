@@ -235,8 +235,7 @@ impl Repair<'_> {
             let Some(to) = written_to(&*file, from)? else { continue };
             let saved = beside(&self.aside_for(&segment.path)?, &format!(".from-{}", segment.base + from));
             self.copy(&*file, from, to, &saved)?;
-            file.set_len(from)?;
-            file.set_len(size)?;
+            file.clear(from, size.saturating_sub(from))?;
             file.sync()?;
         }
         Ok(())

@@ -44,6 +44,21 @@ impl Sparse {
         }
     }
 
+    /// Parts of a range that lie in pages with anything but zeros: position and length.
+    pub(super) fn filled(&self, at: u64, end: u64) -> Vec<(u64, usize)> {
+        let end = end.min(self.len);
+        let in_range = |(number, page): (&u64, &Arc<[u8; PAGE_LEN]>)| {
+            let (from, to) = ((number * PAGE).max(at), ((number + 1) * PAGE).min(end));
+            let part = page.get((from % PAGE) as usize..)?.get(..to.checked_sub(from)? as usize)?;
+            part.iter().any(|byte| *byte != 0).then_some((from, part.len()))
+        };
+        if at >= end {
+            Vec::new()
+        } else {
+            self.pages.range(at / PAGE..end.div_ceil(PAGE)).filter_map(in_range).collect()
+        }
+    }
+
     /// Copies in without a word about the length.
     fn put(&mut self, bytes: &[u8], at: u64) {
         for (start, from, n) in pieces(at, bytes.len(), PAGE) {
