@@ -307,6 +307,11 @@ impl Queues {
         (writes, false)
     }
 
+    /// Queues with entries that are not in files yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.dirty.len() + self.fresh.len()
+    }
+
     /// Queues that wait for a file to be made.
     pub(crate) fn new_files_waiting(&self) -> usize {
         self.fresh.len()

@@ -62,7 +62,8 @@ impl Disk for RealDisk {
             Open::Create => OFlags::RDWR | OFlags::CREATE,
         };
         let fd = open(path, flags).map_err(|error| explain(error, "open", path))?;
-        if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Directory {
+        // Only for reading can a directory be opened.
+        if how == Open::Read && FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Directory {
             return Err(io::Error::from(Errno::ISDIR));
         }
         Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() }))

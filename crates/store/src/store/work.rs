@@ -32,6 +32,8 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Entries that wait for the write-behind, after which it is started before its time.
 const BEHIND_SOON: usize = 64 << 10;
+/// The same, of however many queues: 24 MB.
+const BEHIND_SOON_MAX: usize = 1 << 20;
 /// Between two lines that tell how far a stop is.
 const STOP_LINE: Millis = Millis(1_000);
 /// Queues looked at by one cleaning job.
@@ -102,6 +104,17 @@ struct Held {
     said: Millis,
     /// Room is wanted.
     urgent: bool,
+}
+
+/// Entries from which on a write-behind of so many queues is worth it before its time: a file costs the same for
+/// one entry as for many.
+fn soon(queues: usize) -> usize {
+    queues.saturating_mul(16).clamp(BEHIND_SOON, BEHIND_SOON_MAX)
+}
+
+/// The pause between two write-behinds grows with the number of queues, for the same reason; up to ten times.
+fn pause(interval: Millis, queues: usize) -> Millis {
+    Millis(interval.0.saturating_mul((queues / 1_000).clamp(1, 10) as i64))
 }
 
 impl Agenda {
@@ -183,7 +196,10 @@ impl Store {
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
         let behind = self.queues.pending() > 0 && agenda.covered.upto < agenda.flushed.upto;
         let writable = behind && !agenda.queues_busy;
-        let behind_pause = if agenda.hurry { Millis(0) } else { options.behind_interval };
+        let behind_pause = match agenda.hurry {
+            true => Millis(0),
+            false => pause(options.behind_interval, self.queues.waiting()),
+        };
         // While a job writes keys they count as pending; a timer for them would always be due.
         let keys = self
             .index
@@ -385,10 +401,13 @@ impl Store {
     fn behind_job(&mut self, now: Now) -> Option<Work> {
         let waits = self.queues.pending();
         let last = self.agenda.last_behind;
+        let queues = self.queues.waiting();
+        let uncovered = self.agenda.flushed.upto.0.saturating_sub(self.agenda.covered.upto.0);
         let due = self.stopping
             || self.agenda.hurry
-            || waits >= BEHIND_SOON
-            || last.is_none_or(|last| now.mono >= last + self.options.behind_interval);
+            || waits >= soon(queues)
+            || uncovered >= self.options.checkpoint_bytes.saturating_mul(2)
+            || last.is_none_or(|last| now.mono >= last + pause(self.options.behind_interval, queues));
         if !due {
             return None;
         }
@@ -883,5 +902,23 @@ impl Store {
             tracing::error!(%refusal, "appends are refused");
         }
         refusal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_queues_are_written_to_less_often_but_not_seldom() {
+        for (queues, entries, ms) in [
+            (1, 65_536, 1_000),
+            (1_999, 65_536, 1_000),
+            (5_000, 80_000, 5_000),
+            (50_000, 800_000, 10_000),
+            (1_000_000, 1_048_576, 10_000),
+        ] {
+            assert_eq!((soon(queues), pause(Millis(1_000), queues).0), (entries, ms), "{queues} queues");
+        }
     }
 }
