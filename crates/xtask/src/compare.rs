@@ -3,12 +3,15 @@
 //! Owns the protocol of a claim: both servers with fresh directories on one file system, started anew for every
 //! row; the original warmed 20 s, ours 2 s; pairs interleaved A-B-B-A; the server that is not being loaded is
 //! stopped (`SIGSTOP`), so that it costs nothing; pairs that others disturbed are repeated; limits of the machine
-//! are measured again between the pairs. Knows no product code: it starts programs and reads their reports.
+//! are measured again between the pairs. Before a row the memory of the machine is touched and the disk is looked at;
+//! servers end with this process, however it ends. Knows no product code: it starts programs and reads their reports.
 
+mod guard;
 mod limits;
 mod results;
 mod rows;
 mod servers;
+mod slow;
 mod start;
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +27,8 @@ use std::{
 
 /// Foreign cores beyond which a pair is repeated.
 const FOREIGN_MAX: f64 = 0.05;
+/// Free disk that a row of sends or pulls needs: both stores, and what the original keeps ready.
+const ROW_GIB: u64 = 30;
 /// Where every run is kept.
 const LEDGER: &str = "docs/ledger/performance.jsonl";
 const PAGE: &str = "docs/performance.md";
@@ -109,6 +114,10 @@ pub fn run(options: &Options) -> Result<()> {
             Ok(found) => lines.extend(found),
             Err(why) => println!("{}: {why:#}", row.name),
         }
+        // The next row has the disk to itself.
+        for name in ["ours", "original", "start", "start-original"] {
+            servers::fresh(&bench.dir.join(name))?;
+        }
     }
     let table = results::table(&lines, &bench.facts());
     println!("\n{table}");
@@ -143,8 +152,13 @@ impl Bench<'_> {
     }
 
     fn row(&self, row: &Row, original: Option<&Path>) -> Result<Vec<results::Line>> {
-        if row.kind == Kind::Start {
-            return start::row(&self.binary, original, &self.dir, self.options.port, self);
+        let _filled = guard::Filled::new(&self.dir)?;
+        match row.kind {
+            Kind::Start => return start::row(&self.binary, original, &self.dir, self.options.port, self),
+            Kind::CatchUp => return slow::catch_up(self, original),
+            Kind::Many => return slow::many(self, original),
+            Kind::Recovery => return slow::recovery(self, original),
+            Kind::Send | Kind::Pull => guard::room(&self.dir, row.name, ROW_GIB)?,
         }
         let ours = Server::ours(&self.binary, &self.dir.join("ours"), self.options.port, row.settings)?;
         let theirs = match original {

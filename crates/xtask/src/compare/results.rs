@@ -23,11 +23,11 @@ impl fmt::Display for Side {
 /// One run of the loader.
 pub struct Run {
     pub rate: f64,
-    p50_us: f64,
-    p99_us: f64,
-    cpu_per_million: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub cpu_per_million: f64,
     user_per_million: f64,
-    rss_anon_mib: f64,
+    pub rss_anon_mib: f64,
     foreign: f64,
     refused: u64,
     pub report: Value,
@@ -140,6 +140,12 @@ impl Line {
     }
 }
 
+/// A line of its own columns; what is missing does not apply.
+pub fn line_of(mut columns: Vec<String>) -> Line {
+    columns.resize(COLUMNS.len(), "-".into());
+    Line(columns)
+}
+
 /// Smallest, middle and largest of a few figures.
 pub struct Spread {
     pub min: f64,
@@ -160,7 +166,7 @@ fn show_rates(found: &Option<Spread>) -> String {
     found.as_ref().map_or("-".into(), |s| format!("{} / {} / {}", rate(s.min), rate(s.median), rate(s.max)))
 }
 
-fn rate(figure: f64) -> String {
+pub fn rate(figure: f64) -> String {
     match figure {
         big if big >= 1e6 => format!("{:.2} M", big / 1e6),
         some if some >= 1e4 => format!("{:.1} k", some / 1e3),

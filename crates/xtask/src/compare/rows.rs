@@ -29,6 +29,12 @@ pub struct Cell {
 pub enum Kind {
     Send,
     Pull,
+    /// Catching up from a cold backlog.
+    CatchUp,
+    /// Many queues against few.
+    Many,
+    /// Start after a kill and after a stop.
+    Recovery,
     /// Start to first answer, and what an idle server costs.
     Start,
 }
@@ -148,6 +154,27 @@ pub const ROWS: &[Row] = &[
             batch: 32,
             floor: 3.0,
         }],
+    },
+    Row {
+        name: "P11",
+        what: "catching up from a cold backlog while 20,000 messages per second are sent",
+        kind: Kind::CatchUp,
+        settings: &[],
+        cells: &[],
+    },
+    Row {
+        name: "P13",
+        what: "10,000 and 50,000 queues against 4",
+        kind: Kind::Many,
+        settings: &[],
+        cells: &[],
+    },
+    Row {
+        name: "P18",
+        what: "recovery of 10 GB with 10,000 queues",
+        kind: Kind::Recovery,
+        settings: &[],
+        cells: &[],
     },
     Row {
         name: "P19",

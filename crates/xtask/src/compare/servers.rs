@@ -2,6 +2,7 @@
 //!
 //! Every server is a process that this one started, known by its number, and is ended with its value.
 
+use super::guard;
 use anyhow::{Context, Result, bail};
 use std::{
     io::{BufRead, BufReader},
@@ -19,9 +20,38 @@ pub const BROKER_ABOVE: u16 = 1035;
 pub struct Server {
     /// Where the broker listens.
     pub addr: String,
+    /// Where the name server listens.
+    pub ns: String,
     /// The broker's process.
     pub pid: u32,
+    /// The broker's store.
+    pub store: PathBuf,
     kept: Kept,
+}
+
+/// How a broker is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Kill,
+    Stop,
+}
+
+impl End {
+    fn signal(self) -> &'static str {
+        match self {
+            End::Kill => "-KILL",
+            End::Stop => "-TERM",
+        }
+    }
+}
+
+/// What a second start needs.
+pub struct Again<'a> {
+    pub binary: &'a Path,
+    pub dir: &'a Path,
+    pub port: u16,
+    /// Runs between the end and the start.
+    pub between: &'a dyn Fn() -> Result<()>,
 }
 
 enum Kept {
@@ -33,6 +63,13 @@ impl Server {
     /// Starts ours on a fresh directory: name server and broker in one process, which is accounted as a whole.
     pub fn ours(binary: &Path, dir: &Path, port: u16, settings: &[&str]) -> Result<Server> {
         fresh(dir)?;
+        let server = Server::ours_again(binary, dir, port, settings)?;
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Starts ours on the directory as it is, and does not wait for it.
+    pub fn ours_again(binary: &Path, dir: &Path, port: u16, settings: &[&str]) -> Result<Server> {
         let (ns, broker) = (port.to_string(), (port + 10).to_string());
         let child = Command::new(binary)
             .arg("dev")
@@ -43,9 +80,9 @@ impl Server {
             .stderr(std::fs::File::create(dir.join("err"))?)
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        let addr = format!("127.0.0.1:{broker}");
-        let server = Server { addr, pid: child.id(), kept: Kept::Ours(child) };
-        server.wait()?;
+        let (addr, ns) = (format!("127.0.0.1:{broker}"), format!("127.0.0.1:{ns}"));
+        let server = Server { addr, ns, pid: child.id(), store: dir.join("store"), kept: Kept::Ours(child) };
+        guard::watch(&server.pid.to_string())?;
         Ok(server)
     }
 
@@ -54,7 +91,14 @@ impl Server {
         fresh(dir)?;
         let kept = Kept::Original { script: script.to_owned(), dir: dir.to_owned() };
         // Made first, so that whatever was started is ended if the start fails.
-        let mut server = Server { addr: format!("127.0.0.1:{}", port + BROKER_ABOVE), pid: 0, kept };
+        let mut server = Server {
+            addr: format!("127.0.0.1:{}", port + BROKER_ABOVE),
+            ns: format!("127.0.0.1:{port}"),
+            pid: 0,
+            store: dir.join("home/store"),
+            kept,
+        };
+        guard::watch(&dir.display().to_string())?;
         let status = original_command(script)
             .arg("start")
             .arg(dir)
@@ -80,6 +124,56 @@ impl Server {
         signal("-STOP", self.pid)
     }
 
+    /// Ends the broker with a signal and starts it again, the original's without its name server. Returns how long
+    /// the end took, and the time at which the start began.
+    pub fn end_and_start(&mut self, how: End, again: &Again<'_>) -> Result<(Duration, Instant)> {
+        let began = Instant::now();
+        match &mut self.kept {
+            Kept::Ours(child) => {
+                signal(how.signal(), self.pid)?;
+                child.wait()?;
+                let took = began.elapsed();
+                guard::forget(&self.pid.to_string());
+                (again.between)()?;
+                let began = Instant::now();
+                *self = Server::ours_again(again.binary, again.dir, again.port, &[])?;
+                Ok((took, began))
+            }
+            Kept::Original { script, dir } => {
+                let verb = if how == End::Kill { "kill" } else { "stop-broker" };
+                original_command(script).arg(verb).arg(&*dir).status()?;
+                let took = began.elapsed();
+                (again.between)()?;
+                let began = Instant::now();
+                // Its script waits for the port in steps; who measures asks the port itself meanwhile.
+                original_command(script)
+                    .arg("broker")
+                    .arg(&*dir)
+                    .arg(again.port.to_string())
+                    .stdout(Stdio::null())
+                    .spawn()?;
+                Ok((took, began))
+            }
+        }
+    }
+
+    /// Learns the number of a broker that was started again, once its script has noted it.
+    pub fn settle(&mut self, at_most: Duration) -> Result<()> {
+        let Kept::Original { dir, .. } = &self.kept else { return Ok(()) };
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(dir.join("broker.pid")).unwrap_or_default();
+            match text.trim().parse() {
+                Ok(pid) if pid != self.pid => {
+                    self.pid = pid;
+                    return Ok(());
+                }
+                _ if began.elapsed() > at_most => bail!("the original's broker has no number"),
+                _ => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
     /// Lets it go on.
     pub fn resume(&self) -> Result<()> {
         signal("-CONT", self.pid)
@@ -94,9 +188,12 @@ impl Drop for Server {
             Kept::Ours(child) => {
                 let _ = child.kill();
                 let _ = child.wait();
+                guard::forget(&self.pid.to_string());
             }
             Kept::Original { script, dir } => {
+                let _ = original_command(script).arg("kill").arg(&*dir).status();
                 let _ = original_command(script).arg("stop").arg(&*dir).status();
+                guard::forget(&dir.display().to_string());
             }
         }
     }

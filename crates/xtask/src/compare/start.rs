@@ -20,10 +20,18 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A process that is ended with this value.
 struct Ours(Child);
 
+impl Ours {
+    fn watched(child: Child) -> Result<Ours> {
+        super::guard::watch(&child.id().to_string())?;
+        Ok(Ours(child))
+    }
+}
+
 impl Drop for Ours {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        super::guard::forget(&self.0.id().to_string());
     }
 }
 
@@ -46,7 +54,7 @@ pub fn row(
             format!("kvConfigPath={}", dir.join("kvConfig.json").display()),
             format!("configStorePath={}", dir.join("namesrv.properties").display()),
         ];
-        let ns = Ours(spawn(binary, "namesrv", &words)?);
+        let ns = Ours::watched(spawn(binary, "namesrv", &words)?)?;
         ours_ns.push(answered(&format!("127.0.0.1:{ns_port}"), &ask_route(), began)?);
         let began = Instant::now();
         let words = [
@@ -56,7 +64,7 @@ pub fn row(
             format!("namesrvAddr=127.0.0.1:{ns_port}"),
             format!("storePathRootDir={}", dir.join("store").display()),
         ];
-        let broker = Ours(spawn(binary, "broker", &words)?);
+        let broker = Ours::watched(spawn(binary, "broker", &words)?)?;
         ours_broker.push(answered(&format!("127.0.0.1:{broker_port}"), &send(), began)?);
         if n + 1 == TIMES {
             thread::sleep(SETTLE);
@@ -100,6 +108,7 @@ struct OriginalStart {
 }
 
 fn original_start(script: &Path, dir: &Path, port: u16, look_idle: bool) -> Result<OriginalStart> {
+    super::guard::watch(&dir.display().to_string())?;
     let began = Instant::now();
     let mut starting =
         original_command(script).arg("start").arg(dir).arg(port.to_string()).stdout(Stdio::null()).spawn()?;
@@ -136,6 +145,7 @@ fn original_start(script: &Path, dir: &Path, port: u16, look_idle: bool) -> Resu
         Ok(OriginalStart { ns_ms, broker_ms, idle })
     })();
     original_command(script).arg("stop").arg(dir).status()?;
+    super::guard::forget(&dir.display().to_string());
     result
 }
 
@@ -146,7 +156,7 @@ fn spawn(binary: &Path, role: &str, words: &[String]) -> Result<Child> {
 }
 
 /// Milliseconds from `began` to the first answer that is not a refusal to serve yet.
-fn answered(addr: &str, request: &[u8], began: Instant) -> Result<f64> {
+pub fn answered(addr: &str, request: &[u8], began: Instant) -> Result<f64> {
     loop {
         if began.elapsed() > Duration::from_secs(60) {
             bail!("{addr} did not answer within a minute");
@@ -194,7 +204,7 @@ fn ask_route() -> Vec<u8> {
     frame(105, &json!({"topic": "ProbeOfStart"}), b"")
 }
 
-fn send() -> Vec<u8> {
+pub fn send() -> Vec<u8> {
     let fields = json!({
         "a": "probe_producer", "b": "ProbeOfStart", "c": "TBW102", "d": "4", "e": "0", "f": "0",
         "g": "1700000000000", "h": "0", "i": "", "j": "0", "k": "false", "m": "false",
@@ -247,7 +257,5 @@ fn idle_line(name: &str, ours: Option<(f64, f64)>, theirs: Option<(f64, f64)>, f
 }
 
 fn line(name: &str, load: &str, ours: String, theirs: String, ratio: Option<String>, floor: String) -> Line {
-    let mut columns = vec![name.into(), load.into(), ours, theirs, ratio.unwrap_or("-".into()), floor];
-    columns.resize(13, "-".into());
-    Line(columns)
+    super::results::line_of(vec![name.into(), load.into(), ours, theirs, ratio.unwrap_or("-".into()), floor])
 }
