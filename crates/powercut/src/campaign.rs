@@ -161,9 +161,9 @@ struct Disk<'a> {
     number: u64,
     /// Old files are deleted on every other disk, and delayed messages sent on the others.
     deletes: bool,
-    /// How the last life ended, and when.
+    /// What must have outlived the last life, and when that ended; none once it was looked at.
     ending: Ending,
-    ended: Instant,
+    ended: Option<Instant>,
     was_cut: bool,
 }
 
@@ -187,7 +187,7 @@ impl<'a> Disk<'a> {
             number,
             deletes: number % 2 == 1,
             ending: Ending::Kept,
-            ended: Instant::now(),
+            ended: None,
             was_cut: false,
         })
     }
@@ -256,7 +256,7 @@ impl<'a> Disk<'a> {
         let acks = 1 + self.rng.below(ACKS_MAX);
         self.load(broker, |heard| wait(heard, acks))?;
         self.kept.kills += 1;
-        self.ended = Instant::now();
+        self.ended = Some(Instant::now());
         self.was_cut = false;
         broker::verify(&self.launch).context("after a kill")
     }
@@ -274,10 +274,11 @@ impl<'a> Disk<'a> {
     fn start_and_look(&mut self, is_whole: bool) -> Result<Broker> {
         let broker = Broker::serving(Starting::spawn(&self.launch)?)?;
         let found = self.oracle.check(broker.addr(), is_whole, self.ending)?;
-        self.errands.check(broker.addr(), self.ending, self.ended, self.was_cut)?;
+        let ended = self.ended.take().unwrap_or_else(Instant::now);
+        self.errands.check(broker.addr(), self.ending, ended, self.was_cut)?;
         self.kept.lost += found.lost;
         if let Some(first) = found.first_lost {
-            let age = self.ended.saturating_duration_since(first);
+            let age = ended.saturating_duration_since(first);
             self.kept.lost_age_max = self.kept.lost_age_max.max(age);
         }
         self.ending = Ending::Kept;
@@ -310,8 +311,8 @@ impl<'a> Disk<'a> {
     fn power_cycle(&mut self) -> Result<()> {
         let at = self.machine.platter().cut_at().context("the power is on")?;
         // What outlived one cut outlives the next: only the first one after a life takes anything.
-        if !matches!(self.ending, Ending::KeptBefore(_)) {
-            self.ended = at;
+        if self.ended.is_none() || !self.was_cut {
+            self.ended = Some(at);
             if self.flush == FlushMode::Async {
                 let window = FLUSH_INTERVAL + FLUSH_TAKES_MAX;
                 self.ending = Ending::KeptBefore(at.checked_sub(window).unwrap_or(at));
