@@ -209,6 +209,34 @@ fn a_deleted_topic_begins_anew() {
 }
 
 #[test]
+fn a_slow_flush_does_not_put_off_the_next() {
+    let mut world = filled(Flush::Async, 1);
+    let interval = world.options.flush_interval.0;
+    world.pass(interval);
+    world.settle();
+    world.pass(interval);
+    world.append("T", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    let now = world.now;
+    let mut slow = Vec::new();
+    world.store().jobs(now, &mut slow);
+    // Written when the flush has begun, so that it needs the next.
+    let end = world.append("T", 0, 10).unwrap().end;
+    world.store().commit().unwrap();
+    world.pass(interval - 1);
+    let now = world.now;
+    for job in slow {
+        let done = job.run();
+        world.store().done(now, done);
+    }
+    world.settle();
+    assert!(world.store().flushed() < end, "not yet due");
+    world.pass(1);
+    world.settle();
+    assert_eq!(world.store().flushed(), end, "it waited no longer than the interval");
+}
+
+#[test]
 fn a_store_that_another_broker_had_is_taken_over() {
     for aborted in [false, true] {
         let mut world = filled(Flush::Async, 60);

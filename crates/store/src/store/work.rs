@@ -206,7 +206,7 @@ impl Store {
     /// Takes the outcome of a job.
     pub fn done(&mut self, now: Now, done: StoreDone) {
         match done.0 {
-            Outcome::Flushed(result) => self.flushed_done(now, result),
+            Outcome::Flushed(result) => self.flushed_done(result),
             Outcome::Behind { behind, touched, result } => self.behind_done(now, behind, touched, result),
             Outcome::Checkpoint { snapshot, result } => self.checkpoint_done(now, *snapshot, result),
             Outcome::Left(result) => {
@@ -326,6 +326,8 @@ impl Store {
         match self.log.unflushed(ms) {
             Ok(what) => {
                 self.agenda.flushing = true;
+                // From its beginning on: what is written while it runs waits for the next one.
+                self.agenda.last_flush = Some(now.mono);
                 into.push(StoreJob(Work::Flush { disk: Arc::clone(&self.disk), what }));
             }
             Err(why) => {
@@ -334,9 +336,8 @@ impl Store {
         }
     }
 
-    fn flushed_done(&mut self, now: Now, result: io::Result<Flushed>) {
+    fn flushed_done(&mut self, result: io::Result<Flushed>) {
         self.agenda.flushing = false;
-        self.agenda.last_flush = Some(now.mono);
         match result {
             Ok(flushed) if self.poisoned.is_none() => {
                 self.agenda.flushed = flushed;
