@@ -160,6 +160,28 @@ fn old_files_go_with_their_queue_and_index_files_and_nothing_else() {
 }
 
 #[test]
+fn no_queue_file_goes_before_the_log_files_of_its_entries() {
+    for seed in 0..20 {
+        let mut world = filled(Flush::Async, 100);
+        world.options.retention.hours.clear();
+        world.pass(80 * 3_600_000);
+        world.settle();
+        world.store().delete_expired();
+        let first = |world: &World, dir: &str| -> u64 {
+            let files = world.disk.list(Path::new(dir)).unwrap();
+            files.iter().filter_map(|file| file.name.parse().ok()).min().unwrap()
+        };
+        for step in 0..60 {
+            world.run_one(seed * 7 + step * 3);
+            let (log, queue) = (first(&world, "/store/commitlog"), first(&world, "/store/consumequeue/T/0"));
+            let kept = world.sent.iter().find(|sent| sent.end.0 - sent.size >= log).unwrap();
+            assert!(queue / 20 <= kept.offset, "{queue} is gone to, {log} is there: {seed}, {step}");
+        }
+        assert!(first(&world, "/store/consumequeue/T/0") > 0, "{seed}");
+    }
+}
+
+#[test]
 fn after_a_crash_no_queue_begins_in_a_file_that_was_deleted() {
     let mut world = filled(Flush::Async, 100);
     world.options.retention.hours.clear();
@@ -182,30 +204,6 @@ fn after_a_crash_no_queue_begins_in_a_file_that_was_deleted() {
     let mut entries = Vec::new();
     world.store().entries(slot, bounds.min, 1, &mut entries).unwrap();
     assert_eq!(entries.len(), 1, "{bounds:?}");
-}
-
-#[test]
-fn a_deleted_topic_begins_anew() {
-    let mut world = filled(Flush::Async, 30);
-    let topic = TopicName::new("T").unwrap();
-    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
-    world.append("U", 0, 10).unwrap();
-    world.store().commit().unwrap();
-    world.store().delete_topic(&topic);
-    assert_eq!(world.store().bounds(slot).max, QueueOffset(0));
-    assert!(!world.store().topics().iter().any(|name| &**name == "T"));
-    let again = world.append("T", 0, 10).unwrap();
-    assert_eq!(again.queue_offset, QueueOffset(0));
-    world.store().commit().unwrap();
-    world.settle();
-    for _ in 0..2 {
-        assert_eq!(read_all(world.store(), "T", 0, 0).len(), 1);
-        assert_eq!(read_all(world.store(), "U", 0, 0).len(), 1);
-        world.jobs.clear();
-        world.disk = world.disk.kill();
-        world.store = None;
-        world.open();
-    }
 }
 
 #[test]
@@ -234,6 +232,30 @@ fn a_slow_flush_does_not_put_off_the_next() {
     world.pass(1);
     world.settle();
     assert_eq!(world.store().flushed(), end, "it waited no longer than the interval");
+}
+
+#[test]
+fn a_deleted_topic_begins_anew() {
+    let mut world = filled(Flush::Async, 30);
+    let topic = TopicName::new("T").unwrap();
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    world.append("U", 0, 10).unwrap();
+    world.store().commit().unwrap();
+    world.store().delete_topic(&topic);
+    assert_eq!(world.store().bounds(slot).max, QueueOffset(0));
+    assert!(!world.store().topics().iter().any(|name| &**name == "T"));
+    let again = world.append("T", 0, 10).unwrap();
+    assert_eq!(again.queue_offset, QueueOffset(0));
+    world.store().commit().unwrap();
+    world.settle();
+    for _ in 0..2 {
+        assert_eq!(read_all(world.store(), "T", 0, 0).len(), 1);
+        assert_eq!(read_all(world.store(), "U", 0, 0).len(), 1);
+        world.jobs.clear();
+        world.disk = world.disk.kill();
+        world.store = None;
+        world.open();
+    }
 }
 
 #[test]

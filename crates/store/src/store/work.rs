@@ -259,8 +259,12 @@ impl Store {
             Outcome::Probed(probed) => self.probed(now, probed),
             Outcome::Deleted(result) => {
                 self.agenda.probing = false;
-                if let Err(why) = result {
-                    tracing::warn!(%why, "a log file could not be deleted; it goes at the next start");
+                match result {
+                    // Not before: no entry may be gone whose record is there.
+                    Ok(()) => self.agenda.clean_next = Some(0),
+                    Err(why) => {
+                        tracing::warn!(%why, "a log file could not be deleted; it goes at the next start");
+                    }
                 }
             }
             Outcome::Cleaned(result) => self.cleaned(result),
@@ -705,7 +709,6 @@ impl Store {
             ),
         }
         self.damaged.retain(|range| range.end > first.0);
-        self.agenda.clean_next = Some(0);
         self.agenda.probing = true;
         let mut paths: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
         paths.extend(self.index.iter_mut().flat_map(|index| index.expire(first)));
