@@ -4,9 +4,11 @@
 //! [`crate::Store::done`].
 
 mod clean;
+mod remove;
 mod unread;
 
 pub(crate) use clean::{Clean, Cleaned, One};
+pub(crate) use remove::{Remove, Shrink, TRASH};
 pub(crate) use unread::{Seek, Wanted};
 
 use crate::{
@@ -47,7 +49,8 @@ pub(crate) enum Work {
     Zero(Zero),
     Warm(Warm),
     Probe(Probe),
-    Delete { disk: Arc<dyn Disk>, paths: Vec<PathBuf> },
+    Remove(Remove),
+    Shrink(Shrink),
     Clean(Clean),
     Drop { disk: Arc<dyn Disk>, dir: PathBuf, topics: Vec<Arc<str>> },
 }
@@ -64,7 +67,8 @@ pub(crate) enum Outcome {
     Zeroed(io::Result<u64>),
     Warmed(u64),
     Probed(Probed),
-    Deleted(io::Result<()>),
+    Removed(io::Result<Vec<(u64, PathBuf)>>),
+    Shrunk(io::Result<bool>),
     Cleaned(io::Result<Cleaned>),
     Dropped(io::Result<()>),
 }
@@ -181,7 +185,8 @@ impl StoreJob {
             Work::Zero(zero) => Outcome::Zeroed(zero.run()),
             Work::Warm(warm) => Outcome::Warmed(warm.run()),
             Work::Probe(probe) => Outcome::Probed(probe.run()),
-            Work::Delete { disk, paths } => Outcome::Deleted(delete(&*disk, &paths)),
+            Work::Remove(remove) => Outcome::Removed(remove.run()),
+            Work::Shrink(shrink) => Outcome::Shrunk(shrink.run()),
             Work::Clean(clean) => Outcome::Cleaned(clean.run()),
             Work::Drop { disk, dir, topics } => {
                 let drop = |topic: &Arc<str>| drop_topic(&*disk, &dir.join(&**topic));
@@ -278,17 +283,6 @@ fn first_time(file: &dyn crate::disk::File, base: u64) -> Option<Millis> {
     let mut head = [0; record::FIXED_BYTES + 24];
     file.read_at(&mut head, 0).ok()?;
     crate::read::head_time(&head, base)
-}
-
-fn delete(disk: &dyn Disk, paths: &[PathBuf]) -> io::Result<()> {
-    for path in paths {
-        match disk.remove(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-            result => result?,
-        }
-    }
-    let dirs: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).collect();
-    dirs.iter().try_for_each(|dir| disk.sync_dir(dir))
 }
 
 /// Removes a topic's directory with all queues.

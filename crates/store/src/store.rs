@@ -4,6 +4,7 @@
 //! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
 
 mod append;
+mod trash;
 mod unread;
 mod work;
 
@@ -96,6 +97,8 @@ impl Store {
             gate: Gate::default(),
             _lock: recovered.lock,
         };
+        let root = &store.options.paths.root;
+        store.agenda.trash = trash::Trash::found(&*store.disk, root).map_err(OpenError::io(root))?;
         store.remember(&report).map_err(OpenError::io(&store.options.paths.root))?;
         Ok((store, report))
     }

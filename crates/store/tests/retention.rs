@@ -133,3 +133,55 @@ fn unread_messages_are_kept_beyond_their_time_and_that_is_told() {
     }
     assert_eq!(log_files(&world), 1, "all others were read");
 }
+
+/// Names of the files on their way out.
+fn going(world: &World) -> Vec<String> {
+    let listed = world.disk.list(Path::new("/store/kerolox.trash")).unwrap_or_default();
+    listed.into_iter().map(|file| file.name).collect()
+}
+
+#[test]
+fn a_deleted_file_that_is_being_read_keeps_its_bytes_as_long() {
+    let (mut world, slot) = filled();
+    let plan = world.store().plan(slot, QueueOffset(0), harness::LIMITS, &mut |_| true);
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    assert!(world.store().first().0 > 0);
+    assert!(!going(&world).is_empty(), "they are being read");
+    let mut bytes = Vec::new();
+    plan.slices.read_into(&mut bytes).unwrap();
+    assert!(!bytes.is_empty());
+    drop(plan);
+    world.settle();
+    assert_eq!(going(&world), [""; 0]);
+}
+
+#[test]
+fn a_crash_while_files_go_takes_nothing_else() {
+    let (mut world, slot) = filled();
+    // So long that the rest of the process does nothing.
+    world.pass(80 * 3_600_000);
+    world.settle();
+    world.disk.record();
+    world.store().keep_from(Some(LogOffset(40_000)));
+    world.store().delete_expired();
+    world.settle();
+    let min = world.store().bounds(slot).min.0;
+    assert!((1..100).contains(&min));
+    let trace = world.disk.take_trace();
+    world.store = None;
+    for cut in [false, true] {
+        for point in 0..=trace.len() {
+            let killed = trace.killed(point);
+            world.disk = if cut { killed.power_cut(point as u64) } else { killed };
+            world.open();
+            let found = read_all(world.store(), "T", 0, min);
+            assert_eq!(found.len() as u64, 100 - min, "{cut} {point}: {:?}", world.opened);
+            assert!(world.opened.damaged.is_empty(), "{cut} {point}: {:?}", world.opened);
+            world.settle();
+            assert_eq!(going(&world), [""; 0], "{cut} {point}");
+            world.store = None;
+        }
+    }
+}

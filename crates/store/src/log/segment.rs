@@ -28,6 +28,11 @@ impl Segment {
         Segment { base, path, allocated: 0, file: OnceCell::new() }
     }
 
+    /// The file, if it is open.
+    pub(crate) fn opened(&self) -> Option<Arc<dyn File>> {
+        self.file.get().map(Arc::clone)
+    }
+
     /// The open file.
     pub(crate) fn file(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.file.get() {

@@ -12,14 +12,15 @@
 
 mod behind;
 
-use super::Store;
+use super::{Store, trash::Trash};
 use crate::{
     checkpoint::{Checkpoint, Progress},
-    disk::Space,
+    disk::{File, Space},
     ends::{Ends, TopicEnds},
     index::{Index, IndexDone, PENDING_WORTH},
     job::{
-        Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Snapshot, StoreDone, StoreJob, Wanted, Work,
+        Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Remove, Snapshot, StoreDone, StoreJob, TRASH,
+        Wanted, Work,
     },
     log::is_no_room,
     options::Flush,
@@ -77,8 +78,12 @@ pub(super) struct Agenda {
     drops: Vec<Arc<str>>,
     /// Next queue to look at, while queues are being cleaned.
     clean_next: Option<usize>,
-    /// Log files on their way out.
+    /// Log files that are to be taken out of the log.
     deletion: Option<Work>,
+    /// Those on their way: by position, as long as they are open.
+    leaving: BTreeMap<u64, Arc<dyn File>>,
+    /// Those that are out, and not gone yet.
+    pub(super) trash: Trash,
     /// Free bytes of each disk when the last forecast was made.
     last_forecast: Option<(Millis, BTreeMap<PathBuf, u64>)>,
     /// The last deletion took files before their time.
@@ -135,6 +140,8 @@ impl Agenda {
             drops: Vec::new(),
             clean_next: (!clean).then_some(0),
             deletion: None,
+            leaving: BTreeMap::new(),
+            trash: Trash::default(),
             last_forecast: None,
             forced: false,
             held: None,
@@ -165,6 +172,7 @@ impl Store {
         self.zero_job(into);
         self.probe_job(now, into);
         into.extend(self.agenda.deletion.take().map(StoreJob));
+        self.shrink_job(into);
     }
 
     /// When [`Store::jobs`] wants to be called at the latest, on the monotonic clock.
@@ -257,16 +265,23 @@ impl Store {
                 }
             }
             Outcome::Probed(probed) => self.probed(now, probed),
-            Outcome::Deleted(result) => {
+            Outcome::Removed(result) => {
                 self.agenda.probing = false;
+                let mut open = std::mem::take(&mut self.agenda.leaving);
                 match result {
-                    // Not before: no entry may be gone whose record is there.
-                    Ok(()) => self.agenda.clean_next = Some(0),
+                    Ok(moved) => {
+                        // Not before: no entry may be gone whose record is there.
+                        self.agenda.clean_next = Some(0);
+                        for (base, path) in moved {
+                            self.agenda.trash.add(path, open.remove(&base));
+                        }
+                    }
                     Err(why) => {
                         tracing::warn!(%why, "a log file could not be deleted; it goes at the next start");
                     }
                 }
             }
+            Outcome::Shrunk(result) => self.agenda.trash.done(result),
             Outcome::Cleaned(result) => self.cleaned(result),
             Outcome::Dropped(result) => {
                 self.agenda.queues_busy = false;
@@ -396,7 +411,7 @@ impl Store {
         let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
         let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
         let ahead = agenda.spare_busy || agenda.reserving || agenda.warming || agenda.zeroing;
-        let idle = !ahead && !agenda.probing;
+        let idle = !ahead && !agenda.probing && !agenda.trash.is_busy();
         let stop = self.stopping && all_done && idle;
         let due =
             stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
@@ -673,6 +688,10 @@ impl Store {
         heads: &[(u64, Option<Millis>)],
         wanted: Option<Wanted>,
     ) {
+        // What was deleted last has not made its room yet: more of it would go than has to.
+        if self.agenda.trash.makes_room() {
+            return;
+        }
         // A file's newest record is no younger than the next file's first.
         let files: Vec<_> = heads
             .windows(2)
@@ -710,9 +729,12 @@ impl Store {
         }
         self.damaged.retain(|range| range.end > first.0);
         self.agenda.probing = true;
-        let mut paths: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
-        paths.extend(self.index.iter_mut().flat_map(|index| index.expire(first)));
-        self.agenda.deletion = Some(Work::Delete { disk: Arc::clone(&self.disk), paths });
+        let open = segments.iter().filter_map(|segment| Some((segment.base, segment.opened()?)));
+        self.agenda.leaving = open.collect();
+        let files = segments.into_iter().map(|segment| (segment.base, segment.path)).collect();
+        let others = self.index.iter_mut().flat_map(|index| index.expire(first)).collect();
+        let (disk, trash) = (Arc::clone(&self.disk), self.options.paths.root.join(TRASH));
+        self.agenda.deletion = Some(Work::Remove(Remove { disk, trash, files, others }));
     }
 
     /// Says, now and then, that files stay only because somebody has not read them.
