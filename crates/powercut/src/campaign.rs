@@ -30,6 +30,8 @@ use std::{
 const DISK_BYTES: u64 = 128 << 20;
 /// Cuts on one disk before it is replaced.
 const CUTS_PER_DISK: u64 = 25;
+/// A disk that is fuller is replaced before its time: the broker refuses sends on a full one.
+const USED_PERCENT_MAX: u64 = 50;
 /// Background flushes under ASYNC_FLUSH come this often.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// What a flush may take, and a busy machine. Lost messages were acknowledged within interval and this.
@@ -196,6 +198,9 @@ impl<'a> Disk<'a> {
         self.machine.boot()?;
         for life in 0..cuts {
             self.life(life).with_context(|| format!("after {life} cuts"))?;
+            if self.machine.used_percent()? > USED_PERCENT_MAX {
+                break;
+            }
         }
         self.last_look().context("after the last cut")?;
         self.kept.acknowledged += self.oracle.acked();

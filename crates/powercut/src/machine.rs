@@ -93,6 +93,12 @@ impl Machine {
         Ok(std::fs::remove_file(copy)?)
     }
 
+    /// Share of its mounted file system that is used.
+    pub fn used_percent(&self) -> Result<u64> {
+        let found = rustix::fs::statvfs(self.root()).context("look at the file system")?;
+        Ok((found.f_blocks - found.f_bfree) * 100 / found.f_blocks.max(1))
+    }
+
     /// Where its boot id is written.
     fn boot_id(&self) -> PathBuf {
         self.dir.join("boot_id")
