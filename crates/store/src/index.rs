@@ -51,7 +51,10 @@ use self::{
     format::{Header, key_hash, name_of, name_text},
     write::Written,
 };
-use crate::disk::{Disk, File};
+use crate::{
+    disk::{Disk, File},
+    log::is_no_room,
+};
 
 /// So many keys waiting are worth a job at once; fewer may wait for a timer. Each takes 16 bytes.
 pub const PENDING_WORTH: usize = 1 << 18;
@@ -108,11 +111,13 @@ struct IndexFile {
     flying: Option<Arc<Vec<Raw>>>,
     /// Open from the first job until it is full.
     file: Option<Arc<dyn File>>,
+    /// A job ended half done: slots may lead to entries that the header does not count.
+    is_unsure: bool,
 }
 
 impl IndexFile {
     fn on_disk(name: u64, head: Header) -> IndexFile {
-        IndexFile { name, head, written: head, tail: Vec::new(), flying: None, file: None }
+        IndexFile { name, head, written: head, tail: Vec::new(), flying: None, file: None, is_unsure: false }
     }
 
     fn is_written(&self) -> bool {
@@ -224,7 +229,7 @@ impl Index {
         self.synced
     }
 
-    /// What made writing end, if anything did: after a failed job no more are given out.
+    /// What made writing end, if anything did: after a failed job no more are given out, until [`Index::retry`].
     pub fn failed(&self) -> Option<io::ErrorKind> {
         self.failed
     }
@@ -255,6 +260,7 @@ impl Index {
             before: file.written,
             after: file.head,
             entries: raws,
+            is_unsure: file.is_unsure,
             // A full file is left behind, and the next one's syncs do not cover it.
             must_sync: must_sync || file.head.next >= entries,
         })
@@ -263,25 +269,54 @@ impl Index {
     /// Takes note of a finished job.
     ///
     /// # Errors
-    /// Those of the job. Nothing is written any more then, and everything can still be found.
+    /// Those of the job. Nothing is written any more then, and everything can still be found; after a full disk
+    /// [`Index::retry`] lets it go on.
     pub fn done(&mut self, done: IndexDone) -> io::Result<()> {
         self.is_busy = false;
         let Written { file: open, header, synced } = match done.result {
             Ok(written) => written,
             Err(error) => {
                 self.failed = Some(error.kind());
+                if is_no_room(&error)
+                    && let Some(file) = self.files.iter_mut().find(|file| file.name == done.name)
+                {
+                    file.is_unsure = true;
+                }
                 return Err(error);
             }
         };
         self.synced = synced.or(self.synced);
         if let Some(file) = self.files.iter_mut().find(|file| file.name == done.name) {
             file.flying = None;
+            file.is_unsure = false;
             file.written = header;
             file.head.slots_used = header.slots_used;
             let is_full = file.written.next >= self.shape.entries();
             file.file = (!is_full).then_some(open);
         }
         Ok(())
+    }
+
+    /// Whether jobs ended only because the disk was full.
+    pub fn lacks_room(&self) -> bool {
+        self.failed.is_some_and(|kind| is_no_room(&kind.into()))
+    }
+
+    /// Lets jobs be given out again after a full disk. What the failed one was to write is written by the next;
+    /// a failed sync is no such case and ends writing for good.
+    pub fn retry(&mut self) {
+        if !self.lacks_room() {
+            return;
+        }
+        self.failed = None;
+        for file in &mut self.files {
+            if let Some(flying) = file.flying.take() {
+                let mut all = Vec::with_capacity(flying.len() + file.tail.len());
+                all.extend_from_slice(&flying);
+                all.append(&mut file.tail);
+                file.tail = all;
+            }
+        }
     }
 
     /// Forgets files whose last record is before `min`, where the log begins now; never the newest. The

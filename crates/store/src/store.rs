@@ -291,7 +291,7 @@ impl Store {
         self.used_percent
     }
 
-    /// What made the index stop taking keys, if anything did; a restart makes up for it.
+    /// What made the index stop taking keys, if anything did; a restart makes up for it, or room does (a full disk).
     pub fn index_failed(&self) -> Option<io::ErrorKind> {
         self.index.as_ref().and_then(Index::failed)
     }

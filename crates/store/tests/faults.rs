@@ -7,6 +7,7 @@ use kerolox_protocol::{LogOffset, Millis, QueueId};
 use kerolox_store::{
     AppendError, Flush, Level, Line, Refusal,
     disk::memory::{Call, Fault, Harm, MemDisk},
+    tools::verify::verify,
 };
 use std::path::Path;
 
@@ -97,6 +98,42 @@ fn a_failing_index_stops_no_message_and_is_made_up_for() {
         world.open();
         world.check();
     }
+}
+
+#[test]
+fn an_index_without_room_takes_keys_again_without_a_restart() {
+    for (nth, call) in (1..12).flat_map(|nth| [(nth, Call::Write), (nth, Call::Open), (nth, Call::SetLen)]) {
+        let mut world = World::new(Flush::Sync);
+        world.disk.plan(Fault { call, path: "index".into(), nth, times: 2, harm: Harm::Enospc });
+        work(&mut world, 20);
+        // The second try fails as well; the third finds room.
+        for _ in 0..3 {
+            world.pass(1_100);
+            world.settle();
+        }
+        assert_eq!(world.store().index_failed(), None, "{call:?} {nth}");
+        world.check();
+        work(&mut world, 10);
+        world.check();
+        world.stop();
+        world.disk = world.disk.kill();
+        let found = verify(&*world.disk.handle(), &world.options, &mut |_, _| {}).unwrap();
+        assert!(!found.is_damaged(), "{call:?} {nth}: {:?}", found.findings);
+        world.open();
+        assert!(world.opened.clean && world.opened.records == 0, "{:?}", world.opened);
+        world.check();
+    }
+}
+
+#[test]
+fn an_index_whose_sync_failed_for_lack_of_room_is_not_believed_again() {
+    let mut world = World::new(Flush::Sync);
+    world.disk.plan(Fault { call: Call::Sync, path: "index".into(), nth: 1, times: 1, harm: Harm::Enospc });
+    work(&mut world, 20);
+    world.pass(5_000);
+    world.settle();
+    assert!(world.store().index_failed().is_some());
+    world.check();
 }
 
 #[test]

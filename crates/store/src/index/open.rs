@@ -348,15 +348,15 @@ fn last_before(file: &dyn File, shape: Shape, next: u32, end: u64) -> io::Result
 }
 
 #[derive(Debug, Default)]
-struct TakenBack {
-    used: u32,
+pub(super) struct TakenBack {
+    pub(super) used: u32,
     changed: u32,
     /// Chains that lead to no entry below the limit although they should.
-    broken: u32,
+    pub(super) broken: u32,
 }
 
 /// Makes every slot lead to an entry below `next`, following chains that begin later.
-fn take_back(file: &dyn File, shape: Shape, next: u32) -> io::Result<TakenBack> {
+pub(super) fn take_back(file: &dyn File, shape: Shape, next: u32) -> io::Result<TakenBack> {
     let mut taken = TakenBack::default();
     let mut first = 0;
     let mut buf = Vec::new();

@@ -17,6 +17,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 use super::{
     Mark, Raw,
     format::{ENTRY_LEN, Entry, HEADER_LEN, Header, SLOT_LEN, Shape, name_text, slot},
+    open,
 };
 use crate::disk::{Disk, File, Open};
 
@@ -39,6 +40,8 @@ pub struct IndexJob {
     /// As it is to be; slots in use are counted by the job.
     pub(super) after: Header,
     pub(super) entries: Arc<Vec<Raw>>,
+    /// An earlier job for the same entries ended half done.
+    pub(super) is_unsure: bool,
     pub(super) must_sync: bool,
 }
 
@@ -79,21 +82,36 @@ impl IndexJob {
             None => self.make()?,
         };
         let mut synced = None;
+        if self.is_unsure {
+            self.take_back(&*file)?;
+        }
         if !self.entries.is_empty() {
             let order = self.by_slot();
             let prevs = self.resolve(&*file, &order)?;
             self.put_entries(&*file, &prevs)?;
             drop(prevs);
-            file.sync()?;
+            sync(&*file)?;
             synced = Mark::of(self.name, &self.before);
             self.put_slots(&*file, &order)?;
             file.write_at(&self.after.encode(), 0)?;
         }
         if self.must_sync {
-            file.sync()?;
+            sync(&*file)?;
             synced = Mark::of(self.name, &self.after);
         }
         Ok(Written { file, header: self.after, synced })
+    }
+
+    /// Slots that lead to entries of the job that ended half done go back to the ones before: those entries were
+    /// durable before a slot was written.
+    fn take_back(&mut self, file: &dyn File) -> io::Result<()> {
+        let taken = open::take_back(file, self.shape, self.before.next)?;
+        if taken.broken > 0 {
+            let why = format!("{} slots of {} lead nowhere", taken.broken, name_text(self.name));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        self.before.slots_used = taken.used;
+        Ok(())
     }
 
     /// Opens the file, or makes it: sparse, of full length from the start as the original's.
@@ -194,6 +212,11 @@ impl IndexJob {
         }
         Ok(())
     }
+}
+
+/// A sync that failed must not be tried again, whatever it failed for: pages that were lost pass for written.
+fn sync(file: &dyn File) -> io::Result<()> {
+    file.sync().map_err(|why| io::Error::other(format!("sync: {why}")))
 }
 
 /// A part of the slot table.

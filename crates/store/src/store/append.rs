@@ -134,7 +134,10 @@ impl Store {
             let arrival = Arrival { slot, queue_offset, tags_code, at, size, store_ms };
             self.hidden.push_back(Hidden { arrival, generation });
         }
-        if let Some(index) = self.index.as_mut().filter(|index| dispatch.indexed && index.failed().is_none())
+        if let Some(index) = self
+            .index
+            .as_mut()
+            .filter(|index| dispatch.indexed && (index.failed().is_none() || index.lacks_room()))
         {
             let local = now_wall + self.options.retention.utc_offset;
             dispatch.each_key(|key| index.add(draft.topic, key, at, store_ms, local));

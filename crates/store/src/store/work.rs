@@ -65,6 +65,8 @@ pub(super) struct Agenda {
     /// A checkpoint that waits for the index: for its keys up to this record to be durable.
     waiting: Option<Box<Snapshot>>,
     last_index: Option<Millis>,
+    /// The last job of the index found no room.
+    index_full: bool,
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
     spare_busy: bool,
@@ -129,6 +131,7 @@ impl Agenda {
             checkpoint_soon: false,
             waiting: None,
             last_index: None,
+            index_full: false,
             digest,
             spare_busy: false,
             reserving: false,
@@ -192,17 +195,18 @@ impl Store {
             false => behind::pause(options.behind_interval, self.queues.waiting()),
         };
         // While a job writes keys they count as pending; a timer for them would always be due.
-        let keys = self
-            .index
-            .as_ref()
-            .is_some_and(|index| index.pending() > 0 && !index.is_busy() && index.failed().is_none());
+        let keys = self.index.as_ref().filter(|index| index.pending() > 0 && !index.is_busy());
+        let key_pause = keys.and_then(|index| match index.failed() {
+            None => Some(options.behind_interval),
+            Some(_) => index.lacks_room().then_some(RETRY),
+        });
         // A checkpoint that waits for the index goes on when the index's job is done.
         let idle = !agenda.queues_busy && agenda.waiting.is_none() && !agenda.partial;
         let changed = idle && agenda.covered.upto > agenda.checkpoint_covers;
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
             writable.then(|| after(agenda.last_behind, behind_pause)),
-            keys.then(|| after(agenda.last_index, options.behind_interval)),
+            key_pause.map(|pause| after(agenda.last_index, pause)),
             changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
             (!agenda.probing).then(|| after(agenda.last_probe, self.probe_pause())),
         ]
@@ -446,6 +450,10 @@ impl Store {
     fn index_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
         let Some(index) = &mut self.index else { return };
         let must_sync = self.agenda.waiting.is_some();
+        let retry = self.agenda.last_index.is_none_or(|last| now.mono >= last + RETRY);
+        if index.lacks_room() && retry && !self.stopping {
+            index.retry();
+        }
         let waited =
             self.agenda.last_index.is_none_or(|last| now.mono >= last + self.options.behind_interval);
         let due = must_sync || self.stopping || waited || index.pending() >= PENDING_WORTH;
@@ -456,12 +464,21 @@ impl Store {
 
     fn index_done(&mut self, now: Now, done: IndexDone) {
         self.agenda.last_index = Some(now.mono);
-        let written = self.index.as_mut().map(|index| index.done(done));
-        self.count_keys();
-        if let Some(Err(why)) = written {
+        let Some(index) = &mut self.index else { return };
+        match index.done(done) {
+            Ok(()) if std::mem::take(&mut self.agenda.index_full) => {
+                tracing::info!("the index takes keys again");
+            }
+            Ok(()) => {}
             // Messages do not depend on it.
-            tracing::error!(%why, "the index takes no more keys; a restart makes up for them");
+            Err(why) if index.lacks_room() => {
+                if !std::mem::replace(&mut self.agenda.index_full, true) {
+                    tracing::error!(%why, "no room for the index; its keys wait in memory until there is");
+                }
+            }
+            Err(why) => tracing::error!(%why, "the index takes no more keys; a restart makes up for them"),
         }
+        self.count_keys();
     }
 
     /// The state that queue files hold now.
