@@ -6,6 +6,7 @@
 use crate::call::{Fail, Out, Ticket};
 use kerolox_net::ConnId;
 use kerolox_protocol::{
+    code,
     frame::Codec,
     header::{Ext, FLAG_ONEWAY, Header},
 };
@@ -24,6 +25,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Code 0 without a header class.
+    pub fn done() -> Answer {
+        Answer { code: code::SUCCESS, ext: None, remark: None, body: Vec::new() }
+    }
+
     /// Appends the frame to `out`, unless the request wanted none.
     pub fn write(&self, to: &Ticket, out: &mut Vec<u8>) {
         if to.oneway {

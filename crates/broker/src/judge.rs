@@ -106,7 +106,8 @@ impl Broker {
     }
 
     /// Whether `peer` may ask for what `need` says.
-    fn check(&self, need: Need, peer: &Peer) -> Result<(), Fail> {
+    #[inline]
+    pub(crate) fn check(&self, need: Need, peer: &Peer) -> Result<(), Fail> {
         match need {
             Need::Nothing | Need::Publish | Need::Subscribe | Need::Inspect => Ok(()),
             Need::Admin | Need::Cluster if self.options.broker.admin_networks.contains(peer.addr.ip()) => {

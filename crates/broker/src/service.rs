@@ -36,13 +36,15 @@ use crate::{
 };
 use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
-    Millis, QueueId, TopicName, code,
+    LogOffset, Millis, QueueId, TopicName, code,
     frame::{Frame, Opening},
     header::{Ext, FLAG_RESPONSE, Header},
     msgid::MessageId,
     rpc::{
-        self, Rpc,
+        self, Need, Rpc,
+        client::HeartBeat,
         consume::{LitePullMessage, PullMessage},
+        offset::UpdateConsumerOffset,
         produce::{SendBatchMessage, SendMessage, SendMessageV2},
     },
     scan::{self, Hot, answer::Sent},
@@ -187,7 +189,7 @@ impl Broker {
         (handler.run)(self, call, out)
     }
 
-    /// Serves a send or a pull without building its header. Says whether it did; whatever is unusual takes the
+    /// Serves a hot request without building its header. Says whether it did; whatever is unusual takes the
     /// general path, which says what is wrong.
     fn serve_hot(&mut self, now: Now, peer: &Peer, frame: &Frame<'_>, out: &mut Out) -> bool {
         if self.stage != Stage::Running {
@@ -209,20 +211,35 @@ impl Broker {
     ) -> bool {
         // Looking for the code first would cost nearly as much as the whole pass.
         let Ok(scanned) = scan::scan(frame.codec, frame.header, fields) else { return false };
-        if !is_hot(scanned.code()) || scanned.flag() & FLAG_RESPONSE != 0 {
+        if scanned.flag() & FLAG_RESPONSE != 0 {
             return false;
         }
+        let code = scanned.code();
+        let Some(need) = hot_need(code) else { return false };
         let Ok(hot) = scanned.hot() else { return false };
         let (opaque, oneway) = (scanned.opaque(), scanned.is_oneway());
         let to = Ticket { conn: peer.conn, codec: frame.codec, opaque, oneway };
         let from = Origin { now, peer: *peer, to, version: scanned.version() };
-        let result = match &hot {
-            Hot::Send(send) => self.send(&from, send, frame.body, out),
-            Hot::Pull(pull) => self.pull(&from, pull, out),
-            Hot::Commit(_) | Hot::Heartbeat => return false,
+        let before = self.store.end();
+        let allowed = match &hot {
+            Hot::Send(_) | Hot::Pull(_) => self.check(need, peer),
+            // Their bodies are bounded by the table, and the look into it costs little beside what they do.
+            Hot::Commit(_) | Hot::Heartbeat => self.admit(code, peer, frame.body.len()).map(drop),
         };
-        if let Err(fail) = result {
-            Answer::from(fail).send(&to, out);
+        let result = allowed.and_then(|()| match &hot {
+            Hot::Send(send) => self.send(&from, send, frame.body, out).map(|()| None),
+            Hot::Pull(pull) => self.pull(&from, pull, out).map(|()| None),
+            Hot::Commit(commit) => self.commit_offset(now, peer, commit).map(|()| Some(Answer::done())),
+            Hot::Heartbeat => {
+                let member = (scanned.language(), scanned.version());
+                self.on_heartbeat(now, peer, member, frame.body, out).map(|()| Some(Answer::done()))
+            }
+        });
+        match result {
+            Ok(None) => {}
+            Err(fail) if !matches!(hot, Hot::Heartbeat) => Answer::from(fail).send(&to, out),
+            // A heartbeat makes groups and topics, whatever else is wrong with it.
+            result => self.conclude(now, &to, before, result, out),
         }
         true
     }
@@ -253,6 +270,18 @@ impl Broker {
         let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
         let before = self.store.end();
         let result = self.serve(&call, out);
+        self.conclude(now, &call.ticket(), before, result, out);
+    }
+
+    /// Notes what a request changed and answers it. `before`: the end of the log when it came.
+    fn conclude(
+        &mut self,
+        now: Now,
+        to: &Ticket,
+        before: LogOffset,
+        result: Result<Option<Answer>, Fail>,
+        out: &mut Out,
+    ) {
         let changed = self.topics.has_changes() || self.groups.has_changes();
         if changed {
             self.note_tables(now, out);
@@ -267,22 +296,21 @@ impl Broker {
             Ok(Some(_)) if changed && self.has_refused_notes() => {
                 let remark = "service not available now: the change could not be noted in the log; it is in \
                               effect, and noted as soon as the store accepts again";
-                Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(&call.ticket(), out);
+                Answer::from(Fail::new(code::SERVICE_NOT_AVAILABLE, remark)).send(to, out);
             }
-            Ok(Some(answer)) => self.reply(&call, appended, answer, out),
-            Err(fail) => Answer::from(fail).send(&call.ticket(), out),
+            Ok(Some(answer)) => self.reply(to, appended, answer, out),
+            Err(fail) => Answer::from(fail).send(to, out),
         }
     }
 
     /// Answers now, or when what the request appended is written.
-    fn reply(&mut self, call: &Call<'_>, appended: bool, answer: Answer, out: &mut Out) {
-        let to = call.ticket();
+    fn reply(&mut self, to: &Ticket, appended: bool, answer: Answer, out: &mut Out) {
         if !appended {
-            return answer.send(&to, out);
+            return answer.send(to, out);
         }
         if !to.oneway {
             let said = Said::Answer(answer);
-            self.parked.push(Waiting { end: self.store.end(), flush: true, to, said });
+            self.parked.push(Waiting { end: self.store.end(), flush: true, to: *to, said });
         }
     }
 
@@ -536,16 +564,18 @@ impl Service for Broker {
     }
 }
 
-/// Whether [`Broker::serve_hot`] serves the code: sends and pulls, which need no more than a connection.
-fn is_hot(code: i32) -> bool {
-    matches!(
-        code,
-        SendMessage::CODE
-            | SendMessageV2::CODE
-            | SendBatchMessage::CODE
-            | PullMessage::CODE
-            | LitePullMessage::CODE
-    )
+/// What the table of RPCs asks for a code that [`Broker::serve_hot`] serves.
+fn hot_need(code: i32) -> Option<Need> {
+    match code {
+        SendMessage::CODE => Some(SendMessage::NEED),
+        SendMessageV2::CODE => Some(SendMessageV2::NEED),
+        SendBatchMessage::CODE => Some(SendBatchMessage::NEED),
+        PullMessage::CODE => Some(PullMessage::NEED),
+        LitePullMessage::CODE => Some(LitePullMessage::NEED),
+        UpdateConsumerOffset::CODE => Some(UpdateConsumerOffset::NEED),
+        HeartBeat::CODE => Some(HeartBeat::NEED),
+        _ => None,
+    }
 }
 
 /// All handlers by code. A handler without a row in the table of RPCs cannot be written: its type is the row.
@@ -560,4 +590,19 @@ pub(crate) fn handlers() -> Handlers {
     ];
     let all = own.iter().chain(admin::HANDLERS).flat_map(|area| area.iter());
     all.filter_map(|handler| Some((handler.code, (rpc::info(handler.code)?, *handler)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hot_requests_need_what_the_table_says() {
+        for code in [310, 10, 320, 11, 361, 15, 34] {
+            assert_eq!(hot_need(code), rpc::info(code).map(|row| row.need), "{code}");
+            assert!(hot_need(code).is_some(), "{code}");
+        }
+        // What only administrators may do is served by the general path.
+        assert!(rpc::table().filter(|row| row.need == Need::Admin).all(|row| hot_need(row.code).is_none()));
+    }
 }

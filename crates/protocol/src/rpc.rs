@@ -28,6 +28,8 @@ pub trait Rpc {
     const CODE: i32;
     /// The original's name of the code.
     const NAME: &'static str;
+    /// What the caller needs.
+    const NEED: Need;
     /// Typed header of the request.
     type Request: Fields;
     /// Typed header of a successful answer.
@@ -179,6 +181,7 @@ macro_rules! rpcs {
             impl $crate::rpc::Rpc for $name {
                 const CODE: i32 = $code;
                 const NAME: &'static str = $wire;
+                const NEED: $crate::rpc::Need = $crate::rpc::Need::$need;
                 type Request = $request;
                 type Reply = $reply;
             }

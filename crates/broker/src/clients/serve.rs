@@ -8,6 +8,7 @@ use crate::{
     call::{Call, Fail, Handle, Out, Reply, handlers},
 };
 use kerolox_filter::{Kind, Tags};
+use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
     GroupName, TopicName,
     body::{
@@ -15,6 +16,7 @@ use kerolox_protocol::{
         group::{CheckClientConfig as CheckBody, ConsumerList},
     },
     code,
+    header::Language,
     names::RETRY_PREFIX,
     rpc::client::{
         CheckClientConfig, ConsumerGroupRef, GetConsumerListByGroup, HeartBeat, QueryAssignment,
@@ -39,7 +41,22 @@ struct Beat {
 
 impl Handle<HeartBeat> for Broker {
     fn handle(&mut self, call: &Call<'_>, (): (), out: &mut Out) -> Result<Reply<()>, Fail> {
-        let data: HeartbeatData = body::decode(call.body)?;
+        let member = (call.header.language, call.header.version);
+        self.on_heartbeat(call.now, &call.peer, member, call.body, out).map(Reply::ok)
+    }
+}
+
+impl Broker {
+    /// Takes what a heartbeat says. The caller notes the groups and topics it makes.
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        (language, version): (Language, i32),
+        bytes: &[u8],
+        out: &mut Out,
+    ) -> Result<(), Fail> {
+        let data: HeartbeatData = body::decode(bytes)?;
         if data.client_id.is_empty() || data.client_id.len() > CLIENT_ID_BYTES_MAX {
             return Err(Fail::error(format!(
                 "the clientID has {} bytes; 1 to {CLIENT_ID_BYTES_MAX} are allowed",
@@ -48,27 +65,27 @@ impl Handle<HeartBeat> for Broker {
         }
         let member = Member {
             client_id: data.client_id.clone(),
-            addr: call.peer.addr,
-            language: call.header.language,
-            version: call.header.version,
-            last_ms: call.now.mono,
-            seen: call.now.wall,
+            addr: peer.addr,
+            language,
+            version,
+            last_ms: now.mono,
+            seen: now.wall,
         };
         let beat = check(data)?;
         let consumers = beat.consumers.iter().map(|(beat, _)| &beat.group);
-        let room = self.clients.room(call.peer.conn, consumers, beat.producers.iter());
+        let room = self.clients.room(peer.conn, consumers, beat.producers.iter());
         room.map_err(|full| Fail::busy(full.to_string()))?;
         for (consumer, unit) in beat.consumers {
-            self.group_is_used(call, &consumer.group, unit);
-            let changes = self.clients.on_consumer(call.peer.conn, member.clone(), consumer);
+            self.group_is_used(now, &consumer.group, unit);
+            let changes = self.clients.on_consumer(peer.conn, member.clone(), consumer);
             // Told before the answer, the sender included: clients rebalance on it at once.
             self.apply(changes, out);
         }
         for group in beat.producers {
-            self.clients.on_producer(call.peer.conn, member.clone(), group);
+            self.clients.on_producer(peer.conn, member.clone(), group);
         }
         match beat.bad.first() {
-            None => Ok(Reply::ok(())),
+            None => Ok(()),
             Some(first) => Err(Fail::error(format!(
                 "{} of the heartbeat's entries cannot be taken; the first: {first}",
                 beat.bad.len()
@@ -80,15 +97,15 @@ impl Handle<HeartBeat> for Broker {
 impl Broker {
     /// A group consumes: its configuration and its retry topic are made if they may be. Without a
     /// configuration the members are registered all the same, and their pulls are refused with the reason.
-    fn group_is_used(&mut self, call: &Call<'_>, group: &GroupName, unit: bool) {
+    fn group_is_used(&mut self, now: Now, group: &GroupName, unit: bool) {
         let auto = self.options.broker.auto_create_subscription_group;
-        let config = self.groups.get_or_create(call.now.wall, group, auto);
+        let config = self.groups.get_or_create(now.wall, group, auto);
         let Some(queues) = config.map(|config| config.retry_queue_nums) else { return };
         let Ok(retry) = group.retry_topic() else { return };
         if self.topics.get(&retry).is_none() && self.topics.room().is_ok() {
             let queues = u32::try_from(queues).unwrap_or(0).min(crate::topics::QUEUES_MAX);
             let flag = if unit { FLAG_UNIT_SUB } else { 0 };
-            self.topics.ensure(call.now.wall, &retry, queues, flag);
+            self.topics.ensure(now.wall, &retry, queues, flag);
         }
     }
 }

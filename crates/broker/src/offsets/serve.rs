@@ -6,6 +6,7 @@ use crate::{
     admin::unreadable,
     call::{Call, Fail, Handle, Out, Reply, handlers},
 };
+use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
     GroupName, Millis, QueueOffset, TopicName, code,
     names::NameError,
@@ -14,6 +15,7 @@ use kerolox_protocol::{
         QueryOffsetRequest, QueueRef, SearchOffsetByTimestamp, SearchOffsetRequest, TimestampReply,
         UpdateConsumerOffset, UpdateOffsetRequest,
     },
+    scan::Commit,
 };
 use kerolox_store::{Boundary, QueueSlot, ReadLimits};
 use tracing::{info, warn};
@@ -67,12 +69,12 @@ impl Broker {
     /// Says what is unusual about a commit, once in a while per group and topic.
     fn judge_commit(
         &mut self,
-        call: &Call<'_>,
+        (now, peer): (Now, &Peer),
         (group, topic): (&GroupName, &TopicName),
         (queue, offset): (u32, i64),
         result: Committed,
     ) {
-        let (now, peer) = (call.now.mono, call.peer.addr);
+        let (now, peer) = (now.mono, peer.addr);
         match result {
             Committed::Forward => {}
             Committed::Back(from) => {
@@ -89,21 +91,33 @@ impl Broker {
     }
 }
 
-impl Handle<UpdateConsumerOffset> for Broker {
+impl Broker {
     /// Answered with success even when the offset is not taken, as by the original: most clients send it
     /// one-way and none could act on a refusal. The log says it.
+    pub(crate) fn commit_offset(&mut self, now: Now, peer: &Peer, commit: &Commit<'_>) -> Result<(), Fail> {
+        let group = name(GroupName::new(commit.consumer_group), "consumerGroup")?;
+        let topic = name(TopicName::new(commit.topic), "topic")?;
+        let queue = u32::try_from(commit.queue_id).unwrap_or(u32::MAX);
+        let result = self.offsets.commit(&group, &topic, queue, commit.commit_offset);
+        self.judge_commit((now, peer), (&group, &topic), (queue, commit.commit_offset), result);
+        Ok(())
+    }
+}
+
+impl Handle<UpdateConsumerOffset> for Broker {
     fn handle(
         &mut self,
         call: &Call<'_>,
         request: UpdateOffsetRequest,
         _: &mut Out,
     ) -> Result<Reply<()>, Fail> {
-        let group = name(GroupName::new(&request.consumer_group), "consumerGroup")?;
-        let topic = name(TopicName::new(&request.topic), "topic")?;
-        let queue = u32::try_from(request.queue_id).unwrap_or(u32::MAX);
-        let result = self.offsets.commit(&group, &topic, queue, request.commit_offset);
-        self.judge_commit(call, (&group, &topic), (queue, request.commit_offset), result);
-        Ok(Reply::ok(()))
+        let commit = Commit {
+            consumer_group: &request.consumer_group,
+            topic: &request.topic,
+            queue_id: request.queue_id,
+            commit_offset: request.commit_offset,
+        };
+        self.commit_offset(call.now, &call.peer, &commit).map(Reply::ok)
     }
 }
 
