@@ -53,6 +53,7 @@ pub mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod groups;
+mod hint;
 pub mod hold;
 pub mod jobs;
 pub mod locks;

@@ -6,7 +6,9 @@
 use crate::{
     Broker,
     call::{Call, Fail, Out, Ticket, handlers},
+    clients::serve::shown,
     groups::GroupConfig,
+    hint,
     parked::{Ids, Said, Waiting},
     props::{self, Known},
     topics::{self, NO_SEND, SCHEDULE_TOPIC, TopicConfig, TopicFilterType, Wish},
@@ -232,9 +234,9 @@ impl Broker {
     /// The group whose retry topic is sent to.
     #[inline]
     fn retry_group(&self, group: &str) -> Result<&GroupConfig, Fail> {
-        let unknown = || {
-            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group not exist, {group}"))
-        };
+        let auto = self.options.broker.auto_create_subscription_group;
+        let unknown =
+            || hint::no_group(&format!("subscription group not exist, {}", shown(group)), group, auto);
         self.groups.get(group).ok_or_else(unknown)
     }
 
@@ -417,6 +419,7 @@ impl Broker {
     ) -> Result<(), Fail> {
         let max = self.message_bytes_max();
         if batch.len() > max {
+            self.stats.on_put_failed();
             return Err(refused(AppendError::TooLarge { bytes: batch.len(), max }));
         }
         let illegal =
@@ -459,6 +462,9 @@ impl Broker {
         let result = self.store.append_batch(from.now.wall, &drafts, slot, &mut stored).map_err(refused);
         drop(drafts);
         self.scratch = scratch;
+        if result.is_err() {
+            self.stats.on_put_failed();
+        }
         result?;
         let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
             return Err(Fail::error("the store took nothing of the batch"));

@@ -7,8 +7,8 @@ use crate::{
     Broker,
     answer::{self, Answer},
     call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
-    clients::MessageModel,
-    hold,
+    clients::{MessageModel, serve::shown},
+    hint, hold,
     produce::Origin,
     topics::{OFFSET_MOVED_TOPIC, PERM_READ},
 };
@@ -121,8 +121,8 @@ impl Broker {
         }
         let auto = self.options.broker.auto_create_subscription_group;
         let unknown = || {
-            let remark = format!("subscription group [{}] does not exist", pull.consumer_group);
-            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+            let first = format!("subscription group [{}] does not exist", shown(pull.consumer_group));
+            hint::no_group(&first, pull.consumer_group, auto)
         };
         let group =
             self.groups.get_or_create(from.now.wall, pull.consumer_group, auto).ok_or_else(unknown)?;
@@ -131,12 +131,9 @@ impl Broker {
             self.note_tables(from.now, out);
         }
         if !enabled {
-            return Err(denied(format!("subscription group no permission, {}", pull.consumer_group)));
+            return Err(denied(format!("subscription group no permission, {}", shown(pull.consumer_group))));
         }
-        let missing = || {
-            let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
-            Fail::new(code::TOPIC_NOT_EXIST, remark)
-        };
+        let missing = || hint::no_topic(&hint::apply_first(pull.topic), pull.topic, None);
         let topic = self.topics.get(pull.topic).ok_or_else(missing)?;
         if topic.perm & PERM_READ == 0 {
             return Err(denied(format!("the topic[{}] pulling message is forbidden", pull.topic)));
@@ -170,18 +167,22 @@ impl Broker {
             });
         }
         let none = || {
-            let remark = format!("the consumer's subscription not exist, group {}", pull.consumer_group);
+            let remark =
+                format!("the consumer's subscription not exist, group {}", shown(pull.consumer_group));
             Fail::new(code::SUBSCRIPTION_NOT_EXIST, remark)
         };
         let group = self.clients.consumers(pull.consumer_group).ok_or_else(none)?;
         if !broadcast && group.model == MessageModel::Broadcasting {
-            let remark =
-                format!("the consumer group[{}] can not consume by broadcast way", pull.consumer_group);
+            let remark = format!(
+                "the consumer group[{}] can not consume by broadcast way",
+                shown(pull.consumer_group)
+            );
             return Err(Fail::new(code::NO_PERMISSION, remark));
         }
         let known = group.subscriptions.get(pull.topic).ok_or_else(none)?;
         if known.version < pull.sub_version.unwrap_or(0) {
-            let remark = format!("the consumer's subscription not latest, group {}", pull.consumer_group);
+            let remark =
+                format!("the consumer's subscription not latest, group {}", shown(pull.consumer_group));
             return Err(Fail::new(code::SUBSCRIPTION_NOT_LATEST, remark));
         }
         if known.kind != Kind::Tag {

@@ -3,6 +3,8 @@
 use crate::{
     Broker,
     call::{Call, Fail, Handle, Out, Reply, handlers},
+    clients::serve::shown,
+    hint,
     produce::{Origin, VERSION_3_4_9, dispatch, refused},
     props::{self, Known},
     topics::{PERM_WRITE, SCHEDULE_TOPIC},
@@ -30,9 +32,10 @@ impl Handle<ConsumerSendMsgBack> for Broker {
         out: &mut Out,
     ) -> Result<Reply<()>, Fail> {
         let from = Origin::of(call);
+        let auto = self.options.broker.auto_create_subscription_group;
         let unknown = || {
-            let remark = format!("subscription group not exist, {}", request.group);
-            Fail::new(code::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+            let first = format!("subscription group not exist, {}", shown(&request.group));
+            hint::no_group(&first, &request.group, auto)
         };
         let config = self.groups.get(&request.group).ok_or_else(unknown)?;
         let (retry_queues, group_max) = (config.retry_queue_nums, config.retry_max_times);

@@ -2,8 +2,8 @@
 //!
 //! A [`Table`] that survives. Knows no queue content and no connection.
 
-use crate::{call::Fail, options::Options, table::Table};
-use kerolox_protocol::{Millis, TopicName, body, code};
+use crate::{call::Fail, clients::serve::shown, hint, options::Options, table::Table};
+use kerolox_protocol::{Millis, TopicName, body};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -267,7 +267,12 @@ impl Topics {
         if retry {
             return Ok(TopicConfig { topic_sys_flag: unit, ..TopicConfig::new(topic, 1, 6) });
         }
-        Err(Fail::new(code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist, apply first please!")))
+        let why = if switched_off {
+            "autoCreateTopicEnable=false".to_owned()
+        } else {
+            format!("the template topic {} is not there or not to be copied", shown(wish.template))
+        };
+        Err(hint::no_topic(&hint::apply_first(name), name, Some(&why)))
     }
 
     /// Makes the topic with so many queues and permission 6 if it is not there: retry and dead-letter topics. Its
@@ -295,7 +300,7 @@ mod tests {
             assert_eq!(topics.room(), Ok(()));
             topics.put(Millis(1), TopicConfig::new(name(n), 1, 6));
         }
-        assert_eq!(topics.room().map_err(|fail| fail.code), Err(code::SYSTEM_BUSY));
+        assert_eq!(topics.room().map_err(|fail| fail.code), Err(kerolox_protocol::code::SYSTEM_BUSY));
         let wish = Wish { template: "T0", queues: 1, unit: false };
         assert!(topics.get_or_create(Millis(2), "T1", wish).is_ok(), "known ones are served");
         assert!(topics.get_or_create(Millis(2), "one-more", wish).is_err());

@@ -4,6 +4,7 @@
 //! topic that nobody created, and auto-creation that is off; the remark says which it is, and the command.
 
 use crate::routes::Routes;
+use kerolox_protocol::TopicName;
 
 /// Template topic from which brokers create topics at their first message.
 const TEMPLATE: &str = "TBW102";
@@ -18,7 +19,9 @@ const COMPARED_MAX: usize = 64;
 pub fn no_route(routes: &Routes, topic: &str) -> String {
     let visible = |c: char| if c.is_control() { '?' } else { c };
     let shown: String = topic.chars().take(SHOWN_MAX).map(visible).collect();
-    let cause = if !routes.has_brokers() {
+    let cause = if let Err(why) = TopicName::new(topic) {
+        format!("That is no legal topic name, so no broker can have it: {why}")
+    } else if !routes.has_brokers() {
         "No broker is registered here. Start one with namesrvAddr naming this name server, and check that it \
          can reach it"
             .to_owned()

@@ -6,6 +6,7 @@ use crate::{
     Broker,
     call::{Call, Fail, Handle, Out, Reply, handlers},
     clients::serve::shown,
+    hint,
     state::Piece,
     topics::{QUEUES_MAX, SCHEDULE_TOPIC, STATE_TOPIC, TopicConfig, TopicFilterType},
 };
@@ -13,8 +14,6 @@ use kerolox_net::Now;
 use kerolox_protocol::{
     TopicName,
     body::{self, TopicConfigTable, TopicList, config::TopicConfigList},
-    code,
-    names::NameError,
     rpc::{
         config::{CleanExpiredConsumeQueue, CleanUnusedTopic, DeleteExpiredCommitLog},
         route::TopicRef,
@@ -47,17 +46,8 @@ const PERM_MAX: i32 = 15;
 
 /// A topic's name as a request may name it, with the original's remarks.
 fn checked(name: &str) -> Result<TopicName, Fail> {
-    TopicName::new(name).map_err(|why| {
-        Fail::error(match why {
-            NameError::Blank => "The specified topic is blank.".to_owned(),
-            NameError::Illegal => {
-                "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$".to_owned()
-            }
-            NameError::TooLong(max) => {
-                format!("The specified topic is longer than topic max length {max}.")
-            }
-        })
-    })
+    crate::produce::check_topic(name)?;
+    TopicName::new(name).map_err(|why| Fail::error(why.to_string()))
 }
 
 impl Broker {
@@ -215,15 +205,7 @@ impl Handle<GetTopicConfig> for Broker {
 impl Broker {
     /// A topic that must be there; refused with code 17.
     pub(crate) fn known_topic(&self, name: &str) -> Result<&TopicConfig, Fail> {
-        let missing = || {
-            let name = shown(name);
-            Fail::new(
-                code::TOPIC_NOT_EXIST,
-                format!(
-                    "topic[{name}] not exist; create it (updateTopic -t {name}), or send to it with auto-creation on"
-                ),
-            )
-        };
+        let missing = || hint::no_topic(&format!("topic[{}] not exist", shown(name)), name, None);
         self.topics.get(name).ok_or_else(missing)
     }
 }

@@ -54,7 +54,7 @@ fn names_that_are_none_and_the_systems_are_refused_with_the_originals_words() {
     for (name, wanted) in [
         ("", "The specified topic is blank."),
         ("../x", "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"),
-        (&"x".repeat(128), "The specified topic is longer than topic max length 127."),
+        (&"x".repeat(128), "The specified topic is longer than topic max length."),
         ("TBW102", "The topic[TBW102] is conflict with system topic."),
         ("SCHEDULE_TOPIC_XXXX", "The topic[SCHEDULE_TOPIC_XXXX] is conflict with system topic."),
         ("DefaultCluster", "The topic[DefaultCluster] is conflict with system topic."),

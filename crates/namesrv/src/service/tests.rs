@@ -231,6 +231,9 @@ fn a_missing_route_names_cause_and_way_out() {
             bench.refused(105, &[("topic", "TBW102")]).1.contains("autoCreateTopicEnable=false everywhere")
         );
         assert_eq!(bench.refused(105, &[("topic", "a\nb\u{1b}")]).1.matches(char::is_control).count(), 1);
+        // What is no name stands in no command.
+        let (_, remark) = bench.refused(105, &[("topic", "a'; rm -rf /; '")]);
+        assert!(remark.contains("no legal topic name") && !remark.contains("mqadmin"), "{remark}");
         let (_, remark) = bench.refused(105, &[("topic", &"x".repeat(60_000))]);
         assert!(remark.len() < 1000, "a remark does not repeat what is endless");
     });
