@@ -30,8 +30,12 @@ pub(crate) fn machine_defaults(loaded: &mut Loaded, machine: &Machine) {
         }
     };
     text(&mut loaded.broker.broker_name, "brokerName", host_name);
-    text(&mut loaded.broker.broker_ip1, "brokerIP1", address);
-    text(&mut loaded.broker.broker_ip2, "brokerIP2", address);
+    for ip in [&mut loaded.broker.broker_ip1, &mut loaded.broker.broker_ip2] {
+        // Written empty is not written.
+        if let Some(known) = address.as_ref().filter(|_| ip.trim().is_empty()) {
+            ip.clone_from(known);
+        }
+    }
 
     let count = |field: &mut Count, key: &str, number: u32| {
         if !written.contains(key) {
@@ -94,6 +98,7 @@ pub(crate) fn between_keys(loaded: &mut Loaded) -> Vec<Finding> {
     findings.extend(role_is_later(loaded));
     findings.extend(no_own_name(loaded));
     findings.extend(no_own_address(loaded));
+    findings.extend(no_access_control(loaded));
     findings.extend(disk_ratios(loaded));
     findings
 }
@@ -169,10 +174,23 @@ fn no_own_name(loaded: &Loaded) -> Vec<Finding> {
     names.into_iter().filter(|(_, value)| value.is_empty()).map(refused).collect()
 }
 
+/// Whoever writes the key believes that strangers are kept out.
+fn no_access_control(loaded: &Loaded) -> Option<Finding> {
+    loaded.broker.acl_enable.then(|| Finding {
+        key: "aclEnable",
+        value: true.to_string(),
+        verdict: Verdict::Refused(
+            "`aclEnable=false`: there is no access control yet, and a broker that ignored the key would be open \
+             to all. Keep strangers out with a firewall or network; administration is open to `adminNetworks` only"
+                .to_owned(),
+        ),
+    })
+}
+
 /// What is told to clients must be something they can connect to; a name is looked up at the start.
 fn no_own_address(loaded: &Loaded) -> Vec<Finding> {
     let addresses = [("brokerIP1", &loaded.broker.broker_ip1), ("brokerIP2", &loaded.broker.broker_ip2)];
-    let wrong = |(key, value): &(&'static str, &String)| loaded.written.contains(key) && !is_address(value);
+    let wrong = |(_key, value): &(&'static str, &String)| !value.trim().is_empty() && !is_address(value);
     let refused = |(key, value): (&'static str, &String)| Finding {
         key,
         value: value.clone(),

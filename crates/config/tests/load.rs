@@ -177,7 +177,7 @@ fn a_master_has_id_0_and_a_slave_needs_one_above() {
 #[test]
 fn an_address_nobody_can_connect_to_is_refused() {
     for wrong in
-        ["0.0.0.0", "::", "224.0.0.1", "10.0.0", "300.1.1.1", "a b", "http://x", "10.0.0.7:10911", "-x", ""]
+        ["0.0.0.0", "::", "224.0.0.1", "10.0.0", "300.1.1.1", "a b", "http://x", "10.0.0.7:10911", "-x"]
     {
         for key in ["brokerIP1", "brokerIP2"] {
             let words = [format!("{key}={wrong}")];
@@ -192,7 +192,7 @@ fn an_address_nobody_can_connect_to_is_refused() {
     {
         file(&format!("brokerIP1={right}\n"));
     }
-    assert_eq!(file("").broker.broker_ip1, "", "nobody wrote one");
+    assert_eq!(file("brokerIP1=\n").broker.broker_ip1, "", "nobody wrote one");
 }
 
 #[test]
@@ -245,15 +245,31 @@ fn deleting_begins_before_refusing() {
 
 #[test]
 fn keys_without_effect_say_so_only_when_they_ask_for_something() {
-    let config = file("sendMessageThreadPoolNums=128\naclEnable=true\ntransientStorePoolEnable=false\n");
+    let config = file(
+        "sendMessageThreadPoolNums=128\ndisableConsumeIfConsumerReadSlowly=true\ntransientStorePoolEnable=false\n",
+    );
     let found = warnings(&config);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
-        found[1].starts_with("broker.conf line 2: `aclEnable=true` has no effect yet; it waits for: access")
+        found[1].starts_with(
+            "broker.conf line 2: `disableConsumeIfConsumerReadSlowly=true` has no effect yet; it waits for: switching"
+        )
     );
     assert!(
         found[0].starts_with("broker.conf line 1: `sendMessageThreadPoolNums` has no effect here: no thread")
     );
+}
+
+#[test]
+fn a_broker_that_shall_check_access_does_not_start_before_it_can() {
+    let found = problems(Given { file: "brokerName=b\naclEnable=true\n", ..NOTHING });
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("broker.conf line 2: aclEnable=true: wanted `aclEnable=false`"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("adminNetworks"), "{found:?}");
+    assert!(warnings(&file("aclEnable=false\n")).is_empty());
 }
 
 #[test]

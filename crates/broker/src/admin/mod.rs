@@ -5,6 +5,7 @@
 //!
 //! | Module | Requests |
 //! |---|---|
+//! | [`access`] | accounts, of which there are none |
 //! | [`config`] | settings: read, change, keep |
 //! | [`runtime`] | figures of the process |
 //! | [`topics`], [`groups`] | tables of topics and groups |
@@ -14,6 +15,7 @@
 //! | [`reset`] | moving a group |
 //! | [`relay`] | what a client answers |
 
+pub mod access;
 pub mod config;
 pub mod connections;
 pub mod groups;
@@ -42,6 +44,7 @@ pub const HANDLERS: &[&[Handler]] = &[
     clients::serve::HANDLERS,
     locks::serve::HANDLERS,
     offsets::serve::HANDLERS,
+    access::HANDLERS,
     config::HANDLERS,
     connections::HANDLERS,
     groups::HANDLERS,

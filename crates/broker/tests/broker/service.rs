@@ -2,7 +2,7 @@
 
 use crate::{
     asks::*,
-    rig::{Ask, Rig, options},
+    rig::{Ask, Got, Rig, options},
 };
 use kerolox_config::{Kind, Networks};
 use kerolox_protocol::code;
@@ -73,4 +73,53 @@ fn equal_seeds_give_equal_runs() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1).0, run(2).0);
+}
+
+#[test]
+fn accounts_are_answered_with_there_being_none() {
+    let mut rig = Rig::new();
+    let white = [("globalWhiteAddrs", "10.0.0.1"), ("aclFileFullPath", "")];
+    let key = [("accessKey", "operator"), ("secretKey", "12345678")];
+    for (asked, fields, wanted) in
+        [(50, &key[..], 209), (51, &key[..1], 210), (52, &[][..], 1), (53, &white[..], 211)]
+    {
+        let ask = fields.iter().fold(Ask::bare(1, asked), |ask, (name, value)| ask.with(name, value));
+        let got = rig.ask(ask);
+        assert_eq!(got.code(), wanted, "{got:?}");
+        assert!(got.remark().contains("access control is off") && got.remark().contains("adminNetworks"));
+    }
+    // It would hand out secrets.
+    assert_eq!(rig.ask(Ask::bare(1, 54)).code(), 3);
+}
+
+#[test]
+fn a_missing_topic_or_group_names_cause_and_command() {
+    let mut rig = Rig::new();
+    let check = |got: Got, code: i32, parts: &[&str]| {
+        assert_eq!(got.code(), code, "{got:?}");
+        parts.iter().for_each(|part| assert!(got.remark().contains(part), "{part:?}: {}", got.remark()));
+    };
+    let create = "mqadmin updateTopic -n <name server> -c <cluster> -t 'None'";
+    check(
+        rig.ask(pull(1, "None", 0)),
+        17,
+        &["topic[None] not exist, apply first please!\n", "first message", create],
+    );
+    check(rig.ask(Ask::bare(1, 202).with("topic", "None")), 17, &["topic[None] not exist\n", create]);
+    rig.broker.topics.auto_create = false;
+    let sent = rig.ask(send(1, "None", "x"));
+    check(sent, 17, &["topic[None] not exist, apply first please!\n", "autoCreateTopicEnable=false", create]);
+    rig.broker.options.broker.auto_create_subscription_group = false;
+    let pulled = rig.ask(pull(1, "None", 0).with("consumerGroup", "other"));
+    let create = "mqadmin updateSubGroup -n <name server> -c <cluster> -g 'other'";
+    check(
+        pulled,
+        26,
+        &["subscription group [other] does not exist\n", "autoCreateSubscriptionGroup=false", create],
+    );
+    // What is no name stands in no command, and nothing is echoed without end.
+    let long = format!("a'; rm -rf /; '{}", "x".repeat(10_000));
+    let pulled = rig.ask(pull(1, "None", 0).with("consumerGroup", &long));
+    assert!(pulled.remark().len() < 500 && !pulled.remark().contains("mqadmin"), "{}", pulled.remark());
+    assert!(pulled.remark().contains("no legal group name"), "{}", pulled.remark());
 }
