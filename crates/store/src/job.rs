@@ -41,7 +41,7 @@ pub struct StoreDone(pub(crate) Outcome);
 pub(crate) enum Work {
     Flush { disk: Arc<dyn Disk>, what: Unflushed },
     Behind(Behind),
-    Index(IndexJob),
+    Index(Box<IndexJob>),
     Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64, reserve: u64 },
     Reserve(Reserve),

@@ -137,6 +137,23 @@ fn an_index_whose_sync_failed_for_lack_of_room_is_not_believed_again() {
 }
 
 #[test]
+fn an_index_file_that_cannot_be_read_keeps_no_store_from_opening() {
+    for call in [Call::Open, Call::Read] {
+        let mut world = World::new(Flush::Sync);
+        work(&mut world, 10);
+        world.stop();
+        world.disk = world.disk.kill();
+        let fault = Fault { call, path: "/index/".into(), nth: 1, times: 1, harm: Harm::Eio };
+        world.disk.plan(fault);
+        world.open();
+        assert_eq!(world.disk.harmed(), 1);
+        let said = world.opened.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert!(said.contains("the disk cannot read it") && said.contains("read again"), "{said}");
+        world.check();
+    }
+}
+
+#[test]
 fn a_short_write_is_an_error_and_its_ruins_are_cut_off() {
     for kept in [0, 1, 7, 8, 40, 150, 299] {
         let mut world = World::new(Flush::Async);

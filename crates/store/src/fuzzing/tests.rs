@@ -91,7 +91,7 @@ fn what_was_found_damaged_is_the_same_at_the_next_start() {
     image::set(&disk, "abort", b"");
     image::set(&disk, "checkpoint", b"");
     let (store, first) = recovery::open(&disk).expect("a damaged record keeps nobody out");
-    assert_eq!(first.damaged, [sent.at.clone()]);
+    assert_eq!(first.damaged, std::slice::from_ref(&sent.at));
     drop(store);
     let (_, again) = recovery::open(&disk.kill()).expect("as before");
     assert_eq!(again.damaged, first.damaged);

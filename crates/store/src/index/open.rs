@@ -132,8 +132,18 @@ impl Index {
             self.last_name = self.last_name.max(name);
             let is_unfinished = Some(name) == newest && trust != Trust::Clean;
             if entry.len == self.shape.file_len() {
-                let file = self.disk.open(&path, Open::Write)?;
-                match read_header(&*file, self.shape)? {
+                let head =
+                    self.disk.open(&path, Open::Write).and_then(|file| read_header(&*file, self.shape));
+                let head = match head {
+                    Ok(head) => head,
+                    // Its keys are in the log; those of the newest file are read from there again.
+                    Err(error) if is_device_error(&error) => {
+                        ignore("the disk cannot read it");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                match head {
                     Some(head) => self.files.push_back(IndexFile::on_disk(name, head)),
                     None if is_unfinished => self.remove(&path, "its header is damaged", repairs)?,
                     None => ignore("its header is damaged"),
@@ -305,6 +315,14 @@ impl Index {
 
 fn has_changes(repairs: &[Repair]) -> bool {
     repairs.iter().any(|repair| !matches!(repair.what, RepairKind::Ignored(_)))
+}
+
+/// Whether the device failed at this one place: the error of a sector that is gone.
+fn is_device_error(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    // What the real disk says carries the system's own error inside.
+    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
+    inner.unwrap_or(error).raw_os_error() == Some(EIO)
 }
 
 fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {

@@ -458,7 +458,7 @@ impl Store {
             self.agenda.last_index.is_none_or(|last| now.mono >= last + self.options.behind_interval);
         let due = must_sync || self.stopping || waited || index.pending() >= PENDING_WORTH;
         if due && let Some(job) = index.job(must_sync) {
-            into.push(StoreJob(Work::Index(job)));
+            into.push(StoreJob(Work::Index(Box::new(job))));
         }
     }
 
