@@ -188,7 +188,7 @@ fn sockets(config: &ServerConfig) -> SocketOptions {
 }
 
 fn net_options(name: &'static str, config: &ServerConfig) -> Options {
-    let busy_poll_micros = u64::try_from(config.busy_poll_micros.0).unwrap_or(0);
+    let busy_poll_micros = u64::from(config.busy_poll_micros.0);
     Options { name, limits: limits(config), busy_poll_micros, ..Options::default() }
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Work {
     Checkpoint(Box<Snapshot>),
     Spare { disk: Arc<dyn Disk>, dir: PathBuf, base: u64, segment_bytes: u64, reserve: u64 },
     Reserve(Reserve),
-    Leave(Leave),
+    Leave(Box<Leave>),
     Zero(Zero),
     Warm(Warm),
     Probe(Probe),

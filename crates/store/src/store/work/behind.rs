@@ -109,7 +109,7 @@ impl Store {
             ..Progress::default()
         };
         let (disk, paths) = (Arc::clone(&self.disk), self.options.paths.clone());
-        Some(Work::Leave(Leave { disk, paths, progress, spare: self.log.take_spare() }))
+        Some(Work::Leave(Box::new(Leave { disk, paths, progress, spare: self.log.take_spare() })))
     }
 
     pub(super) fn behind_done(&mut self, now: Now, behind: Behind, touched: Touched, result: io::Result<()>) {
