@@ -144,7 +144,10 @@ pub fn run(verb: Store) -> Result<bool> {
     match verb {
         Store::Stat(common) => {
             let place = Opened::new(&common)?;
-            let stat = stat::stat(&*place.disk, &place.options).with_context(|| reading(&common))?;
+            let mut bar = Bar::new();
+            let stat = stat::stat(&*place.disk, &place.options, &mut |done, total| bar.show(done, total));
+            bar.clear();
+            let stat = stat.with_context(|| reading(&common))?;
             print(&common, &stat, |out| write_stat(out, &stat)).map(|()| true)
         }
         Store::Verify(common) => {
@@ -396,14 +399,17 @@ fn run_dump(dump: &Dump) -> Result<()> {
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    dump::dump(&*place.disk, &place.options, &select, &mut |record, place| {
+    let mut bar = Bar::beside_output();
+    let watch = &mut |done, total| bar.show(done, total);
+    let dumped = dump::dump(&*place.disk, &place.options, &select, watch, &mut |record, place| {
         written = match dump.common.json {
             true => writeln!(out, "{}", as_json(record, place, dump.body)),
             false => writeln!(out, "{}", as_line(record, dump.body)),
         };
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
-    .with_context(|| reading(&dump.common))?;
+    });
+    bar.clear();
+    dumped.with_context(|| reading(&dump.common))?;
     quiet(written.and_then(|()| out.flush()))
 }
 
@@ -474,9 +480,18 @@ fn as_line(record: &Record<'_>, body: Body) -> String {
 fn run_locate(locate: &Locate) -> Result<bool> {
     let place = Opened::new(&locate.common)?;
     let sought = sought(locate)?;
-    let found = dump::locate(&*place.disk, &place.options, &sought, locate.limit);
+    let mut bar = Bar::new();
+    let watch = &mut |done, total| bar.show(done, total);
+    let found = dump::locate(&*place.disk, &place.options, &sought, locate.limit, watch);
+    bar.clear();
     let found = found.with_context(|| reading(&locate.common))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    if let (Sought::At(at), true) = (&sought, found.is_empty()) {
+        let place =
+            dump::place_at(&*place.disk, &place.options, *at).with_context(|| reading(&locate.common))?;
+        quiet(write_no_record(&mut out, *at, place.as_ref(), locate.common.json).and_then(|()| out.flush()))?;
+        return Ok(false);
+    }
     let written = found.iter().try_for_each(|located| write_located(&mut out, located, locate.common.json));
     quiet(written.and_then(|()| out.flush()))?;
     if found.is_empty() {
@@ -505,6 +520,24 @@ fn sought(locate: &Locate) -> Result<Sought> {
         (Some(offset), _) => Ok(Sought::Offset { topic, queue, offset }),
         (None, Some(time)) => Ok(Sought::Time { topic, queue, time: Millis(time) }),
         (None, None) => bail!("say what to look for: --id, --key, --offset or --time"),
+    }
+}
+
+/// A position at which no record begins: where it lies all the same.
+fn write_no_record(out: &mut dyn Write, at: u64, place: Option<&Place>, json: bool) -> io::Result<()> {
+    match (place, json) {
+        (Some(Place { file, file_at, .. }), true) => {
+            writeln!(
+                out,
+                "{}",
+                serde_json::json!({"at": at, "file": file, "fileAt": file_at, "record": false})
+            )
+        }
+        (None, true) => writeln!(out, "{}", serde_json::json!({"at": at, "record": false})),
+        (Some(Place { file, file_at, .. }), false) => {
+            writeln!(out, "at {at}: {file}, byte {file_at}, where no record begins")
+        }
+        (None, false) => writeln!(out, "at {at}: outside the files of the log"),
     }
 }
 
@@ -539,6 +572,11 @@ struct Bar {
 impl Bar {
     fn new() -> Bar {
         Bar { is_shown: io::stderr().is_terminal(), percent: None }
+    }
+
+    /// Where the answer comes while the work goes on: only if that goes elsewhere.
+    fn beside_output() -> Bar {
+        Bar { is_shown: io::stderr().is_terminal() && !io::stdout().is_terminal(), percent: None }
     }
 
     fn show(&mut self, done: u64, total: u64) {
@@ -592,6 +630,24 @@ mod tests {
         assert!(locate(&["locate", "DIR", "--offset", "9"]).is_err(), "of which queue?");
         assert!(locate(&["locate", "DIR", "--id", "1", "--key", "k"]).is_err(), "one at a time");
         assert!(locate(&["locate", "DIR"]).is_err());
+    }
+
+    #[test]
+    fn a_position_is_told_also_where_no_record_begins() {
+        let said = |place: Option<&Place>, json| {
+            let mut out = Vec::new();
+            write_no_record(&mut out, 1_073_742_827, place, json).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let place =
+            Place { at: 1_073_742_827, file: "commitlog/00000000001073741824".into(), file_at: 1_003 };
+        let told = said(Some(&place), false);
+        assert_eq!(
+            told,
+            "at 1073742827: commitlog/00000000001073741824, byte 1003, where no record begins\n"
+        );
+        assert!(said(Some(&place), true).contains("\"fileAt\":1003"));
+        assert_eq!(said(None, false), "at 1073742827: outside the files of the log\n");
     }
 
     #[test]

@@ -343,12 +343,49 @@ fn random_damage_is_looked_at_calmly() {
 }
 
 #[test]
+fn a_position_lies_somewhere_whatever_stands_there() {
+    let world = filled();
+    let disk = &*world.disk.handle();
+    let place = |at| dump::place_at(disk, &world.options, at).unwrap();
+    for at in [0, 1, (16 << 10) + 7] {
+        let found = place(at).unwrap();
+        assert_eq!((found.at, found.file_at), (at, at % (16 << 10)));
+        assert!(found.file.ends_with(&format!("{:020}", at - found.file_at)), "{found:?}");
+    }
+    assert_eq!(place(1 << 40), None);
+}
+
+#[test]
+fn every_reading_tool_tells_how_far_it_is() {
+    let world = filled();
+    let (disk, options) = (&*world.disk.handle(), &world.options);
+    let told = |run: &mut dyn FnMut(&mut dyn FnMut(u64, u64))| {
+        let (mut n, mut last) = (0, (0, 0));
+        run(&mut |done, total| {
+            assert!(done >= last.0 && done <= total, "{done} of {total} after {last:?}");
+            (n, last) = (n + 1, (done, total));
+        });
+        n
+    };
+    let key = Sought::Key { topic: None, key: "nowhere".into() };
+    let one = Select { topic: Some("B".into()), queue: Some(1), ..Select::default() };
+    assert!(told(&mut |watch| drop(stat::stat(disk, options, watch).unwrap())) > 1);
+    assert!(told(&mut |watch| drop(dump::locate(disk, options, &key, 1, watch).unwrap())) > 1);
+    for select in [Select::default(), one] {
+        let mut run = |watch: &mut dyn FnMut(u64, u64)| {
+            dump::dump(disk, options, &select, watch, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        };
+        assert!(told(&mut run) > 1);
+    }
+}
+
+#[test]
 fn records_are_found_by_position_offset_time_and_key() {
     let world = filled();
     let disk = &*world.disk.handle();
     let sent = world.sent.iter().filter(|sent| sent.topic == "B" && sent.queue == 1).nth(5).unwrap();
     let at = sent.end.0 - sent.size;
-    let find = |sought: Sought| dump::locate(disk, &world.options, &sought, 4).unwrap();
+    let find = |sought: Sought| dump::locate(disk, &world.options, &sought, 4, &mut |_, _| {}).unwrap();
     let topic = "B".to_owned();
     let by_offset = find(Sought::Offset { topic: topic.clone(), queue: 1, offset: 5 });
     assert_eq!(by_offset.len(), 1);
@@ -368,7 +405,7 @@ fn records_are_found_by_position_offset_time_and_key() {
 
     let all = |select: &Select| {
         let mut found = Vec::new();
-        dump::dump(disk, &world.options, select, &mut |record, place| {
+        dump::dump(disk, &world.options, select, &mut |_, _| {}, &mut |record, place| {
             found.push((place.at, record.body.to_vec()));
             ControlFlow::Continue(())
         })
@@ -393,7 +430,7 @@ fn records_are_found_by_position_offset_time_and_key() {
 #[test]
 fn the_figures_are_those_of_the_messages() {
     let world = filled();
-    let stat = stat::stat(&*world.disk.handle(), &world.options).unwrap();
+    let stat = stat::stat(&*world.disk.handle(), &world.options, &mut |_, _| {}).unwrap();
     assert!(stat.is_clean && stat.is_ours);
     assert_eq!(stat.log.end, world.sent.last().unwrap().end.0);
     assert_eq!(stat.topics.iter().map(|topic| topic.messages).sum::<u64>(), 90);
@@ -437,7 +474,7 @@ fn stores_of_the_original_are_whole() {
         let (disk, options) = original(pack);
         let found = look(&disk, &options);
         assert!(!found.is_damaged(), "{:#?}", found.findings);
-        let stat = stat::stat(&*disk.handle(), &options).unwrap();
+        let stat = stat::stat(&*disk.handle(), &options, &mut |_, _| {}).unwrap();
         assert_eq!((stat.is_clean, stat.is_ours), (is_clean, false));
         let messages = |name: &str| stat.topics.iter().find(|topic| topic.name == name).unwrap().messages;
         // 40 single ones, 5 of a batch, 1 committed, 5 at the end.

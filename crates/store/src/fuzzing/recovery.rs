@@ -38,9 +38,9 @@ pub fn recovery(bytes: &[u8]) {
 pub fn tools(bytes: &[u8]) {
     let (disk, ..) = image::mutated(bytes);
     let (handle, options) = (disk.handle(), image::options());
-    let _ = stat::stat(&*handle, &options);
+    let _ = stat::stat(&*handle, &options, &mut |_, _| {});
     let sought = dump::Sought::Time { topic: "orders".into(), queue: 0, time: Millis(1_000_010) };
-    let _ = dump::locate(&*handle, &options, &sought, 10);
+    let _ = dump::locate(&*handle, &options, &sought, 10, &mut |_, _| {});
     if let Ok(repaired) = repair::apply(&handle, &options, "now", NOW.wall, &mut |_, _| {}) {
         let left = repair::plan(&repaired.after).steps;
         assert!(left.is_empty(), "done, and not whole: {left:?} after {:?}", repaired.steps);

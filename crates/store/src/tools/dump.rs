@@ -1,6 +1,7 @@
 //! Finding records and showing where they lie.
 
 use super::{
+    Watch,
     index::hash_of,
     layout::{Layout, Numbered},
     stat::{entry, partition},
@@ -73,6 +74,7 @@ pub fn dump(
     disk: &dyn Disk,
     options: &Options,
     select: &Select,
+    watch: Watch<'_>,
     visit: &mut dyn FnMut(&Record<'_>, &Place) -> ControlFlow<()>,
 ) -> io::Result<u64> {
     let layout = Layout::read(disk, options)?;
@@ -92,7 +94,9 @@ pub fn dump(
     if let (Some(topic), Some(queue)) = (&select.topic, select.queue) {
         let files = layout.queues.get(&(topic.clone(), queue)).map(Vec::as_slice).unwrap_or_default();
         let range = filled(disk, &layout, files)?;
-        for offset in range.start.max(select.offsets.start)..range.end.min(select.offsets.end) {
+        let wanted = range.start.max(select.offsets.start)..range.end.min(select.offsets.end);
+        for offset in wanted.clone() {
+            watch(offset - wanted.start, wanted.end - wanted.start);
             let Some(entry) = entry(disk, &layout, files, offset)? else { continue };
             if entry.is_blank() || !select.log.contains(&entry.at.0) {
                 continue;
@@ -106,12 +110,17 @@ pub fn dump(
         return Ok(n);
     }
     let from = start(&layout, &mut reader, select)?;
+    let total = select.log.end.min(layout.files_end()).saturating_sub(from);
     reader.walk(from, &mut |step| match step {
-        Step::Record(record) => match record.physical_offset.unsigned_abs() {
-            at if at < select.log.start => ControlFlow::Continue(()),
-            at if at >= select.log.end => ControlFlow::Break(()),
-            _ => take(record),
-        },
+        Step::Record(record) => {
+            let at = record.physical_offset.unsigned_abs();
+            watch(at.saturating_sub(from), total);
+            match at {
+                at if at < select.log.start => ControlFlow::Continue(()),
+                at if at >= select.log.end => ControlFlow::Break(()),
+                _ => take(record),
+            }
+        }
         _ => ControlFlow::Continue(()),
     })?;
     Ok(n)
@@ -144,6 +153,15 @@ fn place(layout: &Layout, at: u64) -> Place {
         file: segment.map(|file| file.path.display().to_string()).unwrap_or_default(),
         file_at: segment.map_or(0, |file| at - file.base),
     }
+}
+
+/// Where a position of the log lies, whatever stands there; `None` outside the log's files.
+///
+/// # Errors
+/// Those of reading.
+pub fn place_at(disk: &dyn Disk, options: &Options, at: u64) -> io::Result<Option<Place>> {
+    let layout = Layout::read(disk, options)?;
+    Ok(layout.segment_at(at).is_some().then(|| place(&layout, at)))
 }
 
 /// What to look for.
@@ -191,7 +209,13 @@ pub struct Located {
 ///
 /// # Errors
 /// Those of reading.
-pub fn locate(disk: &dyn Disk, options: &Options, sought: &Sought, max: usize) -> io::Result<Vec<Located>> {
+pub fn locate(
+    disk: &dyn Disk,
+    options: &Options,
+    sought: &Sought,
+    max: usize,
+    watch: Watch<'_>,
+) -> io::Result<Vec<Located>> {
     let layout = Layout::read(disk, options)?;
     let mut reader = Reader::new(disk, &layout);
     let positions = match sought {
@@ -219,7 +243,7 @@ pub fn locate(disk: &dyn Disk, options: &Options, sought: &Sought, max: usize) -
                 _ => Vec::new(),
             };
             if found.is_empty() {
-                by_reading(&layout, &mut reader, topic.as_deref(), key, max)?
+                by_reading(&layout, &mut reader, topic.as_deref(), key, max, watch)?
             } else {
                 found
             }
@@ -280,13 +304,17 @@ fn by_reading(
     topic: Option<&str>,
     key: &str,
     max: usize,
+    watch: Watch<'_>,
 ) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
-    reader.walk(layout.first(), &mut |step| {
-        if let Step::Record(record) = step
-            && carries(record, topic, key)
-        {
-            found.push(record.physical_offset.unsigned_abs());
+    let first = layout.first();
+    reader.walk(first, &mut |step| {
+        if let Step::Record(record) = step {
+            let at = record.physical_offset.unsigned_abs();
+            watch(at - first, layout.files_end() - first);
+            if carries(record, topic, key) {
+                found.push(at);
+            }
         }
         if found.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

@@ -1,6 +1,7 @@
 //! How much there is of what. Reads little: heads and ends, never the whole log.
 
 use super::{
+    Watch,
     layout::{Layout, Numbered, QueueName},
     small,
     walk::{Reader, Step, be32, be64},
@@ -135,12 +136,13 @@ pub struct ConfigStat {
 ///
 /// # Errors
 /// Those of reading.
-pub fn stat(disk: &dyn Disk, options: &Options) -> io::Result<Stat> {
+pub fn stat(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Result<Stat> {
     let layout = Layout::read(disk, options)?;
     let mut reader = Reader::new(disk, &layout);
     let log = log_stat(&layout, &mut reader)?;
     let mut topics: BTreeMap<&str, Vec<QueueStat>> = BTreeMap::new();
-    for (name, files) in &layout.queues {
+    for (done, (name, files)) in layout.queues.iter().enumerate() {
+        watch(done as u64, layout.queues.len() as u64);
         let queue = queue_stat(disk, &layout, &mut reader, name, files)?;
         topics.entry(&name.0).or_default().push(queue);
     }
