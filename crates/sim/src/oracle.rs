@@ -1,7 +1,7 @@
 //! The judge: what clients were told and saw, against the log as an independent reader finds it.
 //!
 //! Knows promises and invariants; knows no server's inner state but the few numbers the world hands over.
-//! Names are those of the reliability page:
+//! What is promised stands in `ARCHITECTURE.md`, under Invariants; a violation is reported by one of these names:
 //!
 //! | | |
 //! |---|---|
@@ -17,7 +17,7 @@
 //! | I13 | a delayed message is not early, and comes |
 //! | I15 | queues and index are what the log says |
 //! | I17 | duplicates only after an unacknowledged send or a crash |
-//! | D7 | nothing is acknowledged after a disk error; the refusal says why |
+//! | FS | fail-stop: nothing is acknowledged after a disk error; the refusal says why |
 
 mod census;
 mod offsets;
@@ -201,7 +201,7 @@ impl Oracle {
             && ack.promised
         {
             let text = format!("{id} was acknowledged although the store had failed: {why}");
-            self.violated("D7", text);
+            self.violated("FS", text);
         }
         let Some(sent) = self.sent.get_mut(id) else {
             return self.violated("I2", format!("{id} is acknowledged and was never sent"));
@@ -251,7 +251,7 @@ impl Oracle {
         let says_why = remark.contains(why.as_str()) || remark.contains("stopping");
         if asked_ms > *since && !says_why {
             let text = format!("the store failed ({why}), and the refusal says only: {remark}");
-            self.violated("D7", text);
+            self.violated("FS", text);
         }
     }
 
