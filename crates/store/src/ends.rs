@@ -153,6 +153,10 @@ impl Ends {
         let last_ms = Millis(rest.u64()? as i64);
         let checkpoints = [rest.digest()?, rest.digest()?];
         let (segment_bytes, queue_file_bytes) = (rest.u64()?, rest.u64()?);
+        // Places are computed with it.
+        if queue_file_bytes == 0 || queue_file_bytes % 20 != 0 || queue_file_bytes > i32::MAX as u64 {
+            return Err(BadEnds::Field("size of queue files"));
+        }
         let index_covers = LogOffset::try_from(rest.u64()? as i64).ok();
         let damaged = (0..rest.u32()?).map(|_| Ok(rest.u64()?..rest.u64()?)).collect::<Result<_, _>>()?;
         let topics = (0..rest.u32()?).map(|_| rest.topic()).collect::<Result<_, _>>()?;
@@ -229,7 +233,7 @@ mod tests {
             last_ms: Millis(parts.2),
             checkpoints: [Digest::of(&parts.3), Digest::of(&parts.3[..1])],
             segment_bytes: parts.1 / 2,
-            queue_file_bytes: parts.1 / 3,
+            queue_file_bytes: (parts.1 % 1000 + 1) * 20,
             index_covers: parts.0.then_some(LogOffset(parts.1 / 4)),
             damaged: damaged.into_iter().map(|(a, b)| a..b).collect(),
             topics,
@@ -245,6 +249,12 @@ mod tests {
             bad[at.index(bytes.len())] ^= 1 << bit;
             prop_assert!(Ends::parse(&bad).is_err());
             prop_assert!(Ends::parse(&bytes[..at.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn sizes_of_queue_files_that_cannot_be_are_refused(mut ends in ends(), bytes in prop_oneof![Just(0), Just(19), Just(1 << 40)]) {
+            ends.queue_file_bytes = bytes;
+            prop_assert_eq!(Ends::parse(&ends.encode()), Err(BadEnds::Field("size of queue files")));
         }
 
         #[test]

@@ -312,7 +312,8 @@ impl Recovery<'_> {
                     let size = u64::from(record.size);
                     // No CRC covers the properties, and a torn write leaves zeros at their end. Behind a record
                     // that ends so by its sender's will others stand, unless a power cut decided what stands.
-                    let hollow = left.aborted && record.properties.last() == Some(&0);
+                    // What was flushed cannot be torn.
+                    let hollow = left.aborted && at >= flushed && record.properties.last() == Some(&0);
                     let unsure = power_cut && at >= flushed;
                     if hollow && (unsure || cursor.find_behind(at + size - 1, self.last_ms)?.is_none()) {
                         break "its properties end in zeros".into();

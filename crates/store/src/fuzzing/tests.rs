@@ -96,3 +96,18 @@ fn what_was_found_damaged_is_the_same_at_the_next_start() {
     let (_, again) = recovery::open(&disk.kill()).expect("as before");
     assert_eq!(again.damaged, first.damaged);
 }
+
+#[test]
+fn a_file_of_the_index_from_before_1970_hides_no_keys() {
+    let mut bytes = vec![0, 0x80];
+    bytes.resize(34, 0);
+    // One slot in use, two entries.
+    bytes.extend([0, 0, 0, 1, 0, 0, 0, 3]);
+    index_file(&bytes);
+}
+
+#[test]
+fn a_record_that_one_start_believed_is_believed_by_the_next() {
+    // Its properties end in zeros: two sectors were exchanged, after a clean stop.
+    recovery(&[0, 5, 0x12, 3, 0x8d, 5, 9, 6, 8, 5, 5, 3, 2, 9, 0x44, 9, 0x30, 3]);
+}

@@ -106,6 +106,8 @@ impl Header {
         };
         let sound = header.next <= shape.entries
             && header.slots_used <= shape.slots
+            // No search goes back before 1970: such a file would hide what is added to it.
+            && header.begin_ms >= 0
             && header.begin_at >= 0
             && header.end_at >= header.begin_at;
         sound.then_some(header)
