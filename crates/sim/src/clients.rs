@@ -4,6 +4,7 @@
 //! driven by frames, lost connections and wake-ups; what it wants done it leaves in its [`Ctx`].
 
 pub mod consumer;
+pub mod holder;
 pub mod producer;
 mod session;
 
@@ -11,8 +12,8 @@ use crate::{network::Network, oracle::Oracle, random::Random};
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::header::Header;
 
-/// Address of the name server.
-pub const NAMESRV: &str = "10.0.0.1:9876";
+/// Addresses of the name servers.
+pub const NAMESRVS: [&str; 2] = ["10.0.0.1:9876", "10.0.0.3:9876"];
 
 /// Pause between two looks of a client at itself, virtual ms.
 pub const TICK_MS: i64 = 40;

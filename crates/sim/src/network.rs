@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 /// A machine of the world that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeId {
-    /// The name server.
+    /// The first name server.
     Namesrv,
+    /// The second one, which knows nothing of the first.
+    Namesrv2,
     /// The broker.
     Broker,
 }

@@ -43,6 +43,8 @@ pub enum Fault {
     SlowDisk(i64),
     /// The wall clock jumps.
     Clock(i64),
+    /// Nothing of any file is in memory for so long.
+    Cold(i64),
     /// A call to the disk fails.
     DiskError {
         /// The kind of call,
@@ -70,16 +72,24 @@ pub struct Options {
     pub faults_ms: i64,
     /// What happens when.
     pub faults: Vec<(i64, Fault)>,
+    /// Name servers: one, or two that know nothing of each other.
+    pub namesrvs: usize,
     /// Producers.
     pub producers: usize,
     /// Consumers, all of one group.
     pub consumers: usize,
+    /// Clients that lock queues.
+    pub holders: usize,
     /// Topics.
     pub topics: usize,
     /// Queues of each.
     pub queues: u32,
     /// Longest pause of a producer between two sends to a queue.
     pub think_ms: i64,
+    /// Longest time that a consumer takes for what a pull brought.
+    pub work_ms: i64,
+    /// Until when topics are made.
+    pub topics_until_ms: i64,
     /// Share of batches, percent.
     pub batches: u64,
     /// Share of delayed messages, percent.
@@ -124,11 +134,15 @@ impl Options {
             mode,
             faults_ms,
             faults: Vec::new(),
+            namesrvs: r.between(1, 2) as usize,
             producers: r.between(1, 3) as usize,
             consumers: r.between(1, 3) as usize,
-            topics: r.between(1, 2) as usize,
+            holders: if r.chance(40) { r.between(2, 3) as usize } else { 0 },
+            topics: r.between(1, 4) as usize,
             queues: r.between(1, 4) as u32,
             think_ms: (faults_ms / r.between(10, 40)).max(10),
+            work_ms: if r.chance(30) { r.between(1, 3_000) } else { 0 },
+            topics_until_ms: if r.chance(50) { faults_ms * r.between(0, 70) / 100 } else { 0 },
             batches: if r.chance(50) { r.below(60) } else { 0 },
             delayed: if r.chance(50) { r.below(40) } else { 0 },
             body_max: if r.chance(30) { 4_000 } else { 400 },
@@ -160,6 +174,7 @@ impl Options {
             Kind::Clock,
             Kind::DiskError,
             Kind::DiskFull,
+            Kind::Cold,
         ];
         let kinds: Vec<Kind> = all.into_iter().filter(|_| r.chance(40)).collect();
         if kinds.is_empty() {
@@ -194,6 +209,7 @@ enum Kind {
     Clock,
     DiskError,
     DiskFull,
+    Cold,
 }
 
 /// Calls that a crash may fall on; weighted by what is done between them.
@@ -211,7 +227,8 @@ const CRASH_CALLS: [Call; 9] = [
 
 impl Kind {
     fn draw(self, r: &mut Random) -> Fault {
-        let node = if r.chance(75) { NodeId::Broker } else { NodeId::Namesrv };
+        let namesrv = if r.chance(50) { NodeId::Namesrv } else { NodeId::Namesrv2 };
+        let node = if r.chance(75) { NodeId::Broker } else { namesrv };
         let crash = |r: &mut Random| r.pick(&CRASH_CALLS).copied().unwrap_or(Call::Write);
         match self {
             Kind::Kill => Fault::Kill(node),
@@ -227,6 +244,7 @@ impl Kind {
                 let call = if r.chance(50) { Call::Sync } else { Call::Write };
                 Fault::DiskError { call, nth: 1 + r.below(10) }
             }
+            Kind::Cold => Fault::Cold(r.between(500, 10_000)),
             Kind::DiskFull => Fault::DiskFull { left: r.below(200_000), ms: r.between(500, 8_000) },
         }
     }

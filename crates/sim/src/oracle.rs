@@ -14,12 +14,16 @@
 //! | I8 | nobody reads above the confirmed position |
 //! | I9 | everything acknowledged is delivered; a waiting pull is woken when a message comes |
 //! | I10 | committed offsets do not go back beyond the promised window |
+//! | I11 | no queue of the orderly group has two holders |
+//! | I12 | a committed transaction is delivered, one that was rolled back never |
 //! | I13 | a delayed message is not early, and comes |
 //! | I15 | queues and index are what the log says |
 //! | I17 | duplicates only after an unacknowledged send or a crash |
 //! | FS | fail-stop: nothing is acknowledged after a disk error; the refusal says why |
 
 mod census;
+mod index;
+mod locks;
 mod offsets;
 mod restart;
 
@@ -122,6 +126,10 @@ pub struct Oracle {
     pub(crate) ahead: BTreeMap<(String, i32), i64>,
     pub(crate) order: BTreeMap<(usize, String, i32), Order>,
     pub(crate) offsets: Offsets,
+    /// Holders of queues, and until when they trust that.
+    pub(crate) holders: BTreeMap<i32, (String, i64)>,
+    /// Notes may be refused, and lost when the broker ends then.
+    pub(crate) refuses: bool,
     progress: (u32, u64, u64),
     /// The log that the present life of the broker began with, and how the one before ended.
     pub(crate) began: Option<(Crash, Walk)>,
@@ -151,6 +159,8 @@ impl Oracle {
             ahead: BTreeMap::new(),
             order: BTreeMap::new(),
             offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
+            holders: BTreeMap::new(),
+            refuses: has(|fault| matches!(fault, Fault::DiskFull { .. } | Fault::DiskError { .. })),
             progress: (0, 0, 0),
             began: None,
             poisoned: None,

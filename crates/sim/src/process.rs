@@ -35,6 +35,8 @@ pub struct Sends {
 
 /// Lanes by number.
 pub const LANES: usize = 4;
+/// Number of the lane of reads.
+pub const READ: usize = 2;
 
 struct Queue<J: Job> {
     waiting: VecDeque<J>,
@@ -181,7 +183,7 @@ impl<S: Service> Running for Process<S> {
             let lane = match job.lane() {
                 Lane::Flush => 0,
                 Lane::Background => 1,
-                Lane::Read => 2,
+                Lane::Read => READ,
                 Lane::Ahead => 3,
             };
             self.lanes[lane].waiting.push_back(job);

@@ -8,7 +8,10 @@ use kerolox_protocol::{
     record::{self, Entry},
 };
 use kerolox_store::disk::{Disk, memory::MemDisk};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// A record, as far as the oracle needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,12 @@ pub struct Rec {
     pub offset: i64,
     /// Unique id, of what our producers sent.
     pub id: Option<String>,
+    /// What it is found by: the unique id, then the keys of its sender.
+    pub keys: Vec<String>,
+    /// Bits of its sender and of transactions.
+    pub sys_flag: i32,
+    /// Where it goes later, if it only waits here.
+    pub real_topic: Option<String>,
     /// Checksum of the body, as computed.
     pub crc: u32,
     /// Store time.
@@ -59,6 +68,25 @@ impl Walk {
         self.records.get(n)
     }
 
+    /// What an index gives for each topic and key: positions of all records with a key of that hash, in order.
+    pub fn index(&self) -> BTreeMap<(&str, &str), BTreeSet<u64>> {
+        let mut by_hash: BTreeMap<i32, BTreeSet<u64>> = BTreeMap::new();
+        let indexed = |rec: &&Rec| rec.sys_flag & ROLLED_BACK != ROLLED_BACK;
+        for rec in self.records.iter().filter(indexed) {
+            for key in &rec.keys {
+                by_hash.entry(key_hash(&rec.topic, key)).or_default().insert(rec.at);
+            }
+        }
+        let mut index = BTreeMap::new();
+        for rec in self.records.iter().filter(indexed) {
+            for key in &rec.keys {
+                let found = by_hash.get(&key_hash(&rec.topic, key)).cloned().unwrap_or_default();
+                index.insert((rec.topic.as_str(), key.as_str()), found);
+            }
+        }
+        index
+    }
+
     /// Queues: offset, position, size and code of each entry.
     pub fn queues(&self) -> BTreeMap<(String, i32), Vec<&Rec>> {
         let mut queues: BTreeMap<_, Vec<&Rec>> = BTreeMap::new();
@@ -72,9 +100,23 @@ impl Walk {
 /// Topic of delayed messages.
 pub const DELAY_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
+/// Flags of a half that was rolled back.
+const ROLLED_BACK: i32 = 12;
+
 /// Java's hash of a text.
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+fn keys(rec: &record::Record<'_>) -> Vec<String> {
+    let text = |name| properties::get_str(rec.properties, name).unwrap_or_default();
+    let others = text("KEYS").split(' ');
+    std::iter::once(text("UNIQ_KEY")).chain(others).filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+/// What the index knows of a key: not more than a number.
+fn key_hash(topic: &str, key: &str) -> i32 {
+    java_hash(&format!("{topic}#{key}")).checked_abs().unwrap_or(0)
 }
 
 fn code(rec: &record::Record<'_>, delays: &[i64]) -> i64 {
@@ -125,6 +167,9 @@ fn read_file(bytes: &[u8], base: u64, delays: &[i64], upto: u64, into: &mut Vec<
                     queue: rec.queue_id,
                     offset: rec.queue_offset,
                     id: properties::get_str(rec.properties, "UNIQ_KEY").map(str::to_owned),
+                    keys: keys(&rec),
+                    sys_flag: rec.sys_flag,
+                    real_topic: properties::get_str(rec.properties, "REAL_TOPIC").map(str::to_owned),
                     crc: rec.body_crc,
                     store_ms: rec.store_ms.0,
                     tags_code: code(&rec, delays),

@@ -17,7 +17,9 @@ mod faults;
 mod traffic;
 
 use crate::{
-    clients::{Action, Client, Ctx, Phase, Received, TICK_MS, consumer::Consumer, producer::Producer},
+    clients::{
+        Action, Client, Ctx, Phase, Received, TICK_MS, consumer::Consumer, holder::Holder, producer::Producer,
+    },
     network::{Network, NodeId, Opener, Way, Weather},
     options::Options,
     oracle::{Before, Oracle, Violation},
@@ -68,6 +70,8 @@ enum Event {
     Operator(u32),
     /// The disk has room again.
     Room,
+    /// Files are in memory again.
+    Warm,
 }
 
 /// A server's place: whether it runs, and in which of its lives.
@@ -145,9 +149,9 @@ pub struct World {
     number: u64,
     network: Network,
     links: BTreeMap<(NodeId, String), ConnId>,
-    namesrv: Slot<Namesrv>,
+    namesrvs: [Slot<Namesrv>; 2],
     broker: Slot<Broker>,
-    files: Arc<MemoryFiles>,
+    files: [Arc<MemoryFiles>; 2],
     disk: MemDisk,
     armed: Option<Armed>,
     /// The log when the broker's last life ended.
@@ -160,6 +164,7 @@ pub struct World {
     slow_until: i64,
     slow_disk_until: i64,
     parted_until: i64,
+    cold_until: i64,
     random: Randoms,
     /// Events before this ms.
     events_before: u64,
@@ -191,9 +196,9 @@ impl World {
             number: 0,
             network: Network::default(),
             links: BTreeMap::new(),
-            namesrv: Slot::new(),
+            namesrvs: [Slot::new(), Slot::new()],
             broker: Slot::new(),
-            files: Arc::new(MemoryFiles::default()),
+            files: [Arc::default(), Arc::default()],
             disk: MemDisk::new(),
             armed: None,
             before: None,
@@ -205,6 +210,7 @@ impl World {
             slow_until: 0,
             slow_disk_until: 0,
             parted_until: 0,
+            cold_until: 0,
             random: Randoms {
                 network: random.fork(),
                 jobs: random.fork(),
@@ -224,7 +230,13 @@ impl World {
         for n in 0..options.consumers {
             world.clients.push(Some(Box::new(Consumer::new(n, codec(), options))));
         }
+        for n in 0..options.holders {
+            world.clients.push(Some(Box::new(Holder::new(n, codec(), options))));
+        }
         world.at(0, Event::Start(NodeId::Namesrv));
+        if options.namesrvs > 1 {
+            world.at(0, Event::Start(NodeId::Namesrv2));
+        }
         world.at(1, Event::Start(NodeId::Broker));
         for client in 0..world.clients.len() {
             world.at(2 + i64::try_from(client).unwrap_or(0), Event::Tick(client));
@@ -261,7 +273,8 @@ impl World {
         let settled = self.until(storm + SETTLE_MS, World::is_settled);
         if !settled && self.oracle.verdict().is_none() {
             self.oracle.close(SETTLE_MS);
-            let up = (self.namesrv.process.is_some(), self.broker.process.is_some());
+            let up =
+                (self.namesrvs.each_ref().map(|slot| slot.process.is_some()), self.broker.process.is_some());
             let clients = self.clients.iter().flatten();
             let restless = clients.filter(|client| !(client.is_idle() && client.is_waiting()));
             let restless: Vec<String> = restless.map(|client| client.describe()).collect();
@@ -370,10 +383,7 @@ impl World {
             Event::Timer(node, life) => {
                 self.trace.event("timer", self.now, &[node as u8]);
                 let now = self.time();
-                match node {
-                    NodeId::Namesrv => self.namesrv.timer_at = None,
-                    NodeId::Broker => self.broker.timer_at = None,
-                }
+                *self.timer_at(node) = None;
                 self.running(node, life)?.timer(now);
                 Some(node)
             }
@@ -391,6 +401,10 @@ impl World {
                 self.operator(life);
                 None
             }
+            Event::Warm => {
+                self.warm();
+                None
+            }
             Event::Room => {
                 self.room();
                 None
@@ -400,6 +414,9 @@ impl World {
 
     fn on_run(&mut self, node: NodeId, life: u32, lane: usize) -> Option<NodeId> {
         self.trace.event("run", self.now, &[node as u8, lane as u8]);
+        if lane == crate::process::READ {
+            self.oracle.happened("read from the device");
+        }
         self.running(node, life)?.run(lane);
         if node == NodeId::Broker && self.has_crashed() {
             return None;
@@ -446,10 +463,7 @@ impl World {
     fn set_timer(&mut self, node: NodeId, life: u32) {
         let Some(at) = self.running(node, life).and_then(|process| process.next_timer()) else { return };
         let at = at.0.max(self.now);
-        let known = match node {
-            NodeId::Namesrv => &mut self.namesrv.timer_at,
-            NodeId::Broker => &mut self.broker.timer_at,
-        };
+        let known = self.timer_at(node);
         // A timer that is set too early is asked again; one that is later than wanted would be a lie.
         if known.is_none_or(|known| known > at) {
             *known = Some(at);
@@ -457,23 +471,38 @@ impl World {
         }
     }
 
-    fn running(&mut self, node: NodeId, life: u32) -> Option<&mut dyn Running> {
+    fn timer_at(&mut self, node: NodeId) -> &mut Option<i64> {
+        let [first, second] = &mut self.namesrvs;
         match node {
-            NodeId::Namesrv => self.namesrv.running(life),
+            NodeId::Namesrv => &mut first.timer_at,
+            NodeId::Namesrv2 => &mut second.timer_at,
+            NodeId::Broker => &mut self.broker.timer_at,
+        }
+    }
+
+    fn running(&mut self, node: NodeId, life: u32) -> Option<&mut dyn Running> {
+        let [first, second] = &mut self.namesrvs;
+        match node {
+            NodeId::Namesrv => first.running(life),
+            NodeId::Namesrv2 => second.running(life),
             NodeId::Broker => self.broker.running(life),
         }
     }
 
     fn life(&self, node: NodeId) -> u32 {
+        let [first, second] = &self.namesrvs;
         match node {
-            NodeId::Namesrv => self.namesrv.life,
+            NodeId::Namesrv => first.life,
+            NodeId::Namesrv2 => second.life,
             NodeId::Broker => self.broker.life,
         }
     }
 
     fn is_up(&self, node: NodeId) -> bool {
+        let [first, second] = &self.namesrvs;
         match node {
-            NodeId::Namesrv => self.namesrv.process.is_some(),
+            NodeId::Namesrv => first.process.is_some(),
+            NodeId::Namesrv2 => second.process.is_some(),
             NodeId::Broker => self.broker.process.is_some(),
         }
     }

@@ -77,6 +77,12 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// Whether everything that `other` counts is counted here. The keys of one record may lie in two files, so the
+    /// record's position does not tell.
+    pub fn covers(&self, other: &Mark) -> bool {
+        (self.name, self.next) >= (other.name, other.next)
+    }
+
     /// `None` for a file without a key.
     fn of(name: u64, header: &Header) -> Option<Mark> {
         (header.next > 1).then(|| Mark {
@@ -205,7 +211,12 @@ impl Index {
     /// Log offset of the last record that has a key here; `None` when there is none. The log is to be
     /// replayed from this record on, itself included: it may have had more keys.
     pub fn covered(&self) -> Option<LogOffset> {
-        self.files.iter().rev().find_map(|file| Mark::of(file.name, &file.head)).map(|mark| mark.end_at)
+        self.newest().map(|mark| mark.end_at)
+    }
+
+    /// The state that the files will have when everything in memory is written.
+    pub fn newest(&self) -> Option<Mark> {
+        self.files.iter().rev().find_map(|file| Mark::of(file.name, &file.head))
     }
 
     /// Keys that no finished job has written.

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Progress},
     disk::{Disk, Paths, Space},
     ends::Ends,
-    index::{IndexDone, IndexJob},
+    index::{IndexDone, IndexJob, Mark},
     log::{Reserve, Reserved, Segment, Unflushed, Warm, Zero},
     queue::{
         QueueWrite,
@@ -104,6 +104,8 @@ pub(crate) struct Snapshot {
     pub(crate) ends: Ends,
     pub(crate) progress: Progress,
     pub(crate) checkpoint: Checkpoint,
+    /// What must be durable of the index before this is remembered.
+    pub(crate) index_need: Option<Mark>,
     /// After a clean stop: the file made ahead goes, and `abort` with it.
     pub(crate) last: Option<Option<Segment>>,
 }

@@ -527,3 +527,31 @@ fn keys_that_wait_for_a_slow_disk_are_bounded() {
     world.store().commit().unwrap();
     append(&mut world).expect("what waited is written");
 }
+
+/// The keys of the last record lay in two index files, and the store stopped when the first was durable: a clean
+/// start reads nothing again, so the others were lost.
+#[test]
+fn keys_of_one_record_in_two_index_files_outlive_a_stop() {
+    for n in 60..75 {
+        let mut world = World::new(Flush::Async);
+        for _ in 0..n {
+            world.append("T", 0, 10).unwrap();
+        }
+        world.store().commit().unwrap();
+        world.store().stop();
+        while !world.store().is_clean() {
+            world.run_one(0);
+        }
+        // What nobody waited for never happens.
+        world.jobs.clear();
+        world.store = None;
+        world.disk = world.disk.kill();
+        world.open();
+        assert!(world.opened.clean);
+        let last = world.sent.last().unwrap().clone();
+        for key in ["all", "T", &harness::key_of(&last.body)] {
+            let found = world.store().query("T", key, 100, Millis(0), Millis(i64::MAX)).unwrap().unwrap();
+            assert_eq!(found.offsets.first(), Some(&LogOffset(last.end.0 - last.size)), "{n}: {key}");
+        }
+    }
+}

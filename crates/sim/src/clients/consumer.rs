@@ -3,7 +3,7 @@
 //! It believes nothing: every record is handed to the oracle, and offsets must come one after another.
 
 use super::{
-    Client, Ctx, Received,
+    Client, Ctx, Phase, Received,
     producer::topic_name,
     session::{Event, Session},
 };
@@ -59,6 +59,7 @@ struct Reading {
 pub struct Consumer {
     id: String,
     suspend_ms: i64,
+    work_ms: i64,
     all: Vec<Queue>,
     session: Session<Call>,
     reading: BTreeMap<Queue, Reading>,
@@ -82,8 +83,9 @@ impl Consumer {
         Consumer {
             id: format!("10.0.1.{number}@{number}"),
             suspend_ms: options.suspend_ms,
+            work_ms: options.work_ms,
             all: all.collect(),
-            session: Session::new(codec, &topic_name(0)),
+            session: Session::new(codec, &topic_name(0), options.namesrvs),
             reading: BTreeMap::new(),
             known_on: None,
             beat_at: 0,
@@ -244,6 +246,9 @@ impl Consumer {
                     ctx.oracle.gap(&place, next);
                 }
                 reading.next = Some(next);
+                if ctx.phase == Phase::Storm && self.work_ms > 0 {
+                    reading.not_before = ctx.ms() + ctx.random.between(0, self.work_ms);
+                }
             }
             (code::PULL_NOT_FOUND | code::PULL_RETRY_IMMEDIATELY, Ok(reply)) => {
                 // A pull for everything may skip nothing.

@@ -62,7 +62,7 @@ impl Producer {
                     queue: i32::try_from(queue).unwrap_or(0),
                     made: 0,
                     current: None,
-                    not_before: 0,
+                    not_before: if topic == 0 { 0 } else { options.topics_until_ms },
                     probed: false,
                 });
             }
@@ -70,7 +70,7 @@ impl Producer {
         Producer {
             number,
             options: options.clone(),
-            session: Session::new(codec, &topic_name(0)),
+            session: Session::new(codec, &topic_name(0), options.namesrvs),
             lanes,
             refusal: None,
         }
@@ -110,8 +110,18 @@ impl Producer {
             ctx.oracle.made(id.clone(), sent);
             let level = level.map(|level| level.to_string()).unwrap_or_default();
             let tags = format!("tag{}", lane.made % 3);
-            let properties =
-                Builder::default().set("UNIQ_KEY", &id).set("TAGS", tags).set("DELAY", level).build();
+            // One key of its own kind, one that every seventh message has.
+            let keys = match lane.made % 3 {
+                0 => String::new(),
+                1 => format!("k{}", lane.made % 7),
+                _ => format!("order-{id} k{}", lane.made % 7),
+            };
+            let properties = Builder::default()
+                .set("UNIQ_KEY", &id)
+                .set("TAGS", tags)
+                .set("KEYS", keys)
+                .set("DELAY", level)
+                .build();
             if batch {
                 batch::push(
                     &mut current.body,
@@ -233,7 +243,8 @@ impl Client for Producer {
             if lane.current.is_none() {
                 let wanted = match ctx.phase {
                     Phase::Storm => true,
-                    Phase::Settle => false,
+                    // A topic comes to be by its first message.
+                    Phase::Settle => lane.made == 0,
                     Phase::Probe => !std::mem::replace(&mut lane.probed, true),
                 };
                 if wanted {

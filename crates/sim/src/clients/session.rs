@@ -2,7 +2,7 @@
 //!
 //! `P` is what a client wants to remember of a call until it is answered.
 
-use super::{Action, Ctx, NAMESRV, Received};
+use super::{Action, Ctx, NAMESRVS, Received};
 use kerolox_net::ConnId;
 use kerolox_protocol::{
     body::{self, TopicRouteData},
@@ -69,6 +69,9 @@ pub enum Event<P> {
 pub struct Session<P> {
     codec: Codec,
     opaque: i32,
+    /// Names of the servers to ask, and which of them is being asked.
+    namesrvs: usize,
+    asking: usize,
     namesrv: Line<usize>,
     broker: Line<P>,
     address: Option<String>,
@@ -80,11 +83,13 @@ pub struct Session<P> {
 }
 
 impl<P> Session<P> {
-    pub fn new(codec: Codec, topic: &str) -> Session<P> {
+    pub fn new(codec: Codec, topic: &str, namesrvs: usize) -> Session<P> {
         let topics = vec![topic.to_owned(), TEMPLATE.to_owned()];
         Session {
             codec,
             opaque: 0,
+            namesrvs,
+            asking: 0,
             namesrv: Line::new(),
             broker: Line::new(),
             address: None,
@@ -147,6 +152,7 @@ impl<P> Session<P> {
         let now = ctx.ms();
         if self.namesrv.is_late(now) {
             close(&mut self.namesrv, ctx);
+            self.ask_the_next(ctx);
         }
         let lost = self.broker.is_late(now);
         if lost {
@@ -176,6 +182,13 @@ impl<P> Session<P> {
         }
     }
 
+    fn ask_the_next(&mut self, ctx: &mut Ctx<'_>) {
+        self.asking = (self.asking + 1) % self.namesrvs;
+        if self.namesrvs > 1 {
+            ctx.oracle.happened("another name server is asked");
+        }
+    }
+
     fn ask_route(&mut self, ctx: &mut Ctx<'_>) {
         let now = ctx.ms();
         if self.namesrv.not_before > now || !self.namesrv.pending.is_empty() {
@@ -186,7 +199,8 @@ impl<P> Session<P> {
             None => {
                 let conn = ctx.network.number();
                 self.namesrv.conn = Some(conn);
-                ctx.actions.push(Action::Connect(conn, NAMESRV.to_owned()));
+                let namesrv = NAMESRVS.get(self.asking).copied().unwrap_or_default();
+                ctx.actions.push(Action::Connect(conn, namesrv.to_owned()));
                 conn
             }
         };
@@ -203,6 +217,7 @@ impl<P> Session<P> {
     pub fn down(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) -> bool {
         if self.namesrv.conn == Some(conn) {
             self.namesrv.drop(ctx.ms());
+            self.ask_the_next(ctx);
             return false;
         }
         let mine = self.broker.conn == Some(conn);

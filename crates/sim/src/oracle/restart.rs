@@ -36,6 +36,12 @@ impl Oracle {
     /// Compares the log before a crash with what the next start made of it.
     pub fn restarted(&mut self, before: &Before, after: &Walk) {
         self.poisoned = None;
+        if self.refuses || self.mode == Mode::Async && before.crash == Crash::PowerCut {
+            // What was noted last may be gone, and nobody promised more.
+            self.holders.clear();
+        } else if !self.holders.is_empty() {
+            self.happened("a start with locks");
+        }
         let kept = match before.crash {
             Crash::PowerCut => before.flushed,
             Crash::Killed | Crash::Stopped => before.written,

@@ -2,7 +2,7 @@
 
 use super::{Event, STOP_MS, Slot, World, traffic::BROKER};
 use crate::{
-    clients::NAMESRV,
+    clients::NAMESRVS,
     network::NodeId,
     options::{DELAY_LEVELS, DELAYS, Mode},
     oracle::{Before, Crash, Shown, Table},
@@ -13,7 +13,7 @@ use kerolox_broker::Broker;
 use kerolox_config::{Loaded, Machine, Role, Sources};
 use kerolox_namesrv::Namesrv;
 use kerolox_protocol::{
-    code,
+    Millis, code,
     frame::{self, FRAME_BYTES_MAX, Split},
     header::Header,
     record,
@@ -39,7 +39,7 @@ impl World {
         let words = [
             format!("listenPort={port}"),
             format!("brokerIP1={ip}"),
-            format!("namesrvAddr={NAMESRV}"),
+            format!("namesrvAddr={}", NAMESRVS[..options.namesrvs].join(";")),
             format!("storePathRootDir={ROOT}"),
             format!("flushDiskType={flush}"),
             format!("mappedFileSizeCommitLog={}", options.segment_bytes),
@@ -64,7 +64,8 @@ impl World {
             return;
         }
         let started = match node {
-            NodeId::Namesrv => self.start_namesrv(),
+            NodeId::Namesrv => self.start_namesrv(0),
+            NodeId::Namesrv2 => self.start_namesrv(1),
             NodeId::Broker => self.start_broker(),
         };
         let Err(why) = started else { return };
@@ -77,12 +78,13 @@ impl World {
         }
     }
 
-    fn start_namesrv(&mut self) -> Result<(), String> {
+    fn start_namesrv(&mut self, number: usize) -> Result<(), String> {
         let config = load(Role::Namesrv, &[])?;
-        let opened = Namesrv::open(self.time(), config, self.files.clone());
+        let opened = Namesrv::open(self.time(), config, self.files[number].clone());
         let service = opened.map_err(|why| why.to_string())?;
-        let life = self.namesrv.life + 1;
-        self.namesrv = Slot { process: Some(Process::new(service)), life, timer_at: None, stopping: false };
+        let slot = &mut self.namesrvs[number];
+        let life = slot.life + 1;
+        *slot = Slot { process: Some(Process::new(service)), life, timer_at: None, stopping: false };
         Ok(())
     }
 
@@ -162,6 +164,9 @@ impl World {
             Crash::PowerCut => self.disk.power_cut(seed),
             Crash::Killed | Crash::Stopped => self.disk.kill(),
         };
+        if self.now < self.cold_until {
+            self.disk.set_resident(Some(false));
+        }
         // Dropped after its disk was taken away: nothing it does now counts.
         drop(process);
         self.is_sick = false;
@@ -222,6 +227,14 @@ impl World {
         let confirmed = store.confirmed().0;
         walk.records.retain(|rec| rec.end() <= confirmed);
         self.oracle.queues_are(&walk, &shown, when);
+        if store.index_failed().is_none() {
+            self.oracle.index_is(&walk, when, |topic, key| {
+                let all = (Millis(0), Millis(i64::MAX));
+                let found = store.query(topic, key, usize::MAX, all.0, all.1);
+                let found = found.ok_or("there is none")?.map_err(|why| why.to_string())?;
+                Ok(found.offsets.iter().map(|at| at.0).collect())
+            });
+        }
     }
 
     /// Queue files after a clean stop, read as an older broker would.

@@ -33,7 +33,15 @@ impl World {
             }
             Fault::Slow(ms) => self.slow_until = self.slow_until.max(self.now + ms),
             Fault::SlowDisk(ms) => self.slow_disk_until = self.slow_disk_until.max(self.now + ms),
-            Fault::Clock(ms) => self.wall += ms,
+            Fault::Clock(ms) => {
+                self.oracle.happened(if ms < 0 { "clock went back" } else { "clock jumped ahead" });
+                self.wall += ms;
+            }
+            Fault::Cold(ms) => {
+                self.cold_until = self.cold_until.max(self.now + ms);
+                self.disk.set_resident(Some(false));
+                self.after(ms, Event::Warm);
+            }
             Fault::DiskError { call, nth } => {
                 self.disk.plan(memory::Fault::once(call, nth, Harm::Eio));
                 self.is_sick = true;
@@ -55,6 +63,8 @@ impl World {
         self.slow_until = 0;
         self.slow_disk_until = 0;
         self.parted_until = 0;
+        self.cold_until = 0;
+        self.warm();
     }
 
     fn cut_some(&mut self, percent: u64) {
@@ -70,6 +80,13 @@ impl World {
         self.disk.set_capacity(Some(space.total - space.free + left));
         self.is_full = true;
         self.after(ms, Event::Room);
+    }
+
+    /// Files are in memory again, unless it became cold anew meanwhile.
+    pub(super) fn warm(&mut self) {
+        if self.now >= self.cold_until {
+            self.disk.set_resident(Some(true));
+        }
     }
 
     pub(super) fn room(&mut self) {
@@ -118,9 +135,10 @@ impl World {
         let silent = how == Crash::PowerCut && self.random.faults.chance(50);
         let life = self.life(node);
         match node {
-            NodeId::Namesrv => {
-                self.namesrv.process = None;
-                self.namesrv.timer_at = None;
+            NodeId::Namesrv | NodeId::Namesrv2 => {
+                let slot = &mut self.namesrvs[usize::from(node == NodeId::Namesrv2)];
+                slot.process = None;
+                slot.timer_at = None;
             }
             NodeId::Broker => self.end_broker(how),
         }
@@ -148,8 +166,10 @@ impl World {
     }
 
     fn stop(&mut self, node: NodeId) -> Option<NodeId> {
+        let [first, second] = &mut self.namesrvs;
         let stopping = match node {
-            NodeId::Namesrv => &mut self.namesrv.stopping,
+            NodeId::Namesrv => &mut first.stopping,
+            NodeId::Namesrv2 => &mut second.stopping,
             NodeId::Broker => &mut self.broker.stopping,
         };
         if std::mem::replace(stopping, true) {
@@ -162,8 +182,10 @@ impl World {
 
     /// A stopping server that has nothing left to do ends.
     pub(super) fn ended(&mut self, node: NodeId, life: u32) {
+        let [first, second] = &self.namesrvs;
         let stopping = match node {
-            NodeId::Namesrv => self.namesrv.stopping,
+            NodeId::Namesrv => first.stopping,
+            NodeId::Namesrv2 => second.stopping,
             NodeId::Broker => self.broker.stopping,
         };
         if !stopping || !self.running(node, life).is_some_and(|process| process.is_stopped()) {

@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::{
-    clients::{NAMESRV, Received},
+    clients::{NAMESRVS, Received},
     network::{NodeId, Opener, Way, Weather},
     process::Chunk,
 };
@@ -13,11 +13,9 @@ use kerolox_protocol::{frame::Frame, header::Header};
 pub(super) const BROKER: &str = "10.0.0.2:10911";
 
 fn node_at(addr: &str) -> Option<NodeId> {
-    match addr {
-        NAMESRV => Some(NodeId::Namesrv),
-        BROKER => Some(NodeId::Broker),
-        _ => None,
-    }
+    let nodes = [NodeId::Namesrv, NodeId::Namesrv2];
+    let namesrv = NAMESRVS.iter().position(|namesrv| *namesrv == addr).and_then(|n| nodes.get(n).copied());
+    namesrv.or((addr == BROKER).then_some(NodeId::Broker))
 }
 
 impl World {

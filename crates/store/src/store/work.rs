@@ -433,10 +433,10 @@ impl Store {
     /// The checkpoint that waits for the index, if the index is ready for it.
     fn waiting_job(&mut self) -> Option<Work> {
         let mut snapshot =
-            self.agenda.waiting.take_if(|snapshot| match (&self.index, snapshot.ends.index_covers) {
+            self.agenda.waiting.take_if(|snapshot| match (&self.index, snapshot.index_need) {
                 // Should the index have failed, the next start reads from the log what it lacks.
                 (Some(index), Some(need)) => {
-                    index.failed().is_some() || index.synced().is_some_and(|mark| mark.end_at >= need)
+                    index.failed().is_some() || index.synced().is_some_and(|mark| mark.covers(&need))
                 }
                 _ => true,
             })?;
@@ -517,6 +517,7 @@ impl Store {
             ends,
             progress,
             checkpoint,
+            index_need: self.index.as_ref().and_then(Index::newest),
             last: stop.then(|| self.log.take_spare()),
         }
     }
