@@ -92,6 +92,10 @@ pub struct Options {
     pub topics_until_ms: i64,
     /// Share of batches, percent.
     pub batches: u64,
+    /// Share of messages that consumers give back, percent.
+    pub gives_back: u64,
+    /// Share of messages that are sent in a transaction, percent.
+    pub transactions: u64,
     /// Share of delayed messages, percent.
     pub delayed: u64,
     /// Largest body.
@@ -126,6 +130,15 @@ pub const DELAYS: [i64; 3] = [1_000, 3_000, 10_000];
 impl Options {
     /// The run of a seed.
     pub fn draw(seed: u64, mode: Mode) -> Options {
+        let mut options = Options::plain(seed, mode);
+        // A stream of its own: what is drawn here leaves the plain run as it was.
+        options.enrich(&mut Random::new(seed ^ 0x005e_ed0f_0000_0002));
+        options
+    }
+
+    /// The run of a seed without transactions, locks, retries, late topics, slow consumers, cold reads and a second
+    /// name server. Seeds that are known by name, for what they once found, are of this kind.
+    pub fn plain(seed: u64, mode: Mode) -> Options {
         let mut random = Random::new(seed);
         let r = &mut random;
         let faults_ms = if r.chance(25) { r.between(40_000, 150_000) } else { r.between(5_000, 30_000) };
@@ -134,16 +147,18 @@ impl Options {
             mode,
             faults_ms,
             faults: Vec::new(),
-            namesrvs: r.between(1, 2) as usize,
+            namesrvs: 1,
             producers: r.between(1, 3) as usize,
             consumers: r.between(1, 3) as usize,
-            holders: if r.chance(40) { r.between(2, 3) as usize } else { 0 },
-            topics: r.between(1, 4) as usize,
+            holders: 0,
+            topics: r.between(1, 2) as usize,
             queues: r.between(1, 4) as u32,
             think_ms: (faults_ms / r.between(10, 40)).max(10),
-            work_ms: if r.chance(30) { r.between(1, 3_000) } else { 0 },
-            topics_until_ms: if r.chance(50) { faults_ms * r.between(0, 70) / 100 } else { 0 },
+            work_ms: 0,
+            topics_until_ms: 0,
             batches: if r.chance(50) { r.below(60) } else { 0 },
+            gives_back: 0,
+            transactions: 0,
             delayed: if r.chance(50) { r.below(40) } else { 0 },
             body_max: if r.chance(30) { 4_000 } else { 400 },
             binary: r.below(101),
@@ -161,6 +176,46 @@ impl Options {
         options
     }
 
+    fn enrich(&mut self, r: &mut Random) {
+        let faults_ms = self.faults_ms;
+        self.namesrvs = r.between(1, 2) as usize;
+        self.holders = if r.chance(40) { r.between(2, 3) as usize } else { 0 };
+        self.topics += r.below(3) as usize;
+        self.topics_until_ms = if r.chance(50) { faults_ms * r.between(0, 70) / 100 } else { 0 };
+        self.work_ms = if r.chance(30) { r.between(1, 3_000) } else { 0 };
+        self.gives_back = if r.chance(40) { r.below(40) } else { 0 };
+        self.transactions = if r.chance(40) { r.below(50) } else { 0 };
+        for (_, fault) in &mut self.faults {
+            if let Fault::Kill(node) | Fault::Stop(node) = fault
+                && *node == NodeId::Namesrv
+                && r.chance(50)
+            {
+                *node = NodeId::Namesrv2;
+            }
+        }
+        if r.chance(40) {
+            for _ in 0..r.between(1, 4) {
+                self.faults.push((r.between(0, faults_ms), Fault::Cold(r.between(500, 10_000))));
+            }
+        }
+        if r.chance(30) {
+            for _ in 0..r.between(1, 3) {
+                self.crash_twice(r);
+            }
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// A crash, and another one while the broker recovers from it.
+    fn crash_twice(&mut self, r: &mut Random) {
+        let at = r.between(0, self.faults_ms);
+        let cut = r.chance(50) && self.faults.iter().any(|(_, fault)| *fault == Fault::PowerCut);
+        let first = if cut { Fault::PowerCut } else { Fault::Kill(NodeId::Broker) };
+        let call = r.pick(&CRASH_CALLS).copied().unwrap_or(Call::Write);
+        self.faults.push((at, first));
+        self.faults.push((at + 1, Fault::CrashAt { call, nth: 1 + r.below(6), power: cut && r.chance(50) }));
+    }
+
     fn draw_faults(&mut self, r: &mut Random) {
         let all = [
             Kind::Kill,
@@ -174,7 +229,6 @@ impl Options {
             Kind::Clock,
             Kind::DiskError,
             Kind::DiskFull,
-            Kind::Cold,
         ];
         let kinds: Vec<Kind> = all.into_iter().filter(|_| r.chance(40)).collect();
         if kinds.is_empty() {
@@ -209,7 +263,6 @@ enum Kind {
     Clock,
     DiskError,
     DiskFull,
-    Cold,
 }
 
 /// Calls that a crash may fall on; weighted by what is done between them.
@@ -227,8 +280,7 @@ const CRASH_CALLS: [Call; 9] = [
 
 impl Kind {
     fn draw(self, r: &mut Random) -> Fault {
-        let namesrv = if r.chance(50) { NodeId::Namesrv } else { NodeId::Namesrv2 };
-        let node = if r.chance(75) { NodeId::Broker } else { namesrv };
+        let node = if r.chance(75) { NodeId::Broker } else { NodeId::Namesrv };
         let crash = |r: &mut Random| r.pick(&CRASH_CALLS).copied().unwrap_or(Call::Write);
         match self {
             Kind::Kill => Fault::Kill(node),
@@ -244,7 +296,6 @@ impl Kind {
                 let call = if r.chance(50) { Call::Sync } else { Call::Write };
                 Fault::DiskError { call, nth: 1 + r.below(10) }
             }
-            Kind::Cold => Fault::Cold(r.between(500, 10_000)),
             Kind::DiskFull => Fault::DiskFull { left: r.below(200_000), ms: r.between(500, 8_000) },
         }
     }

@@ -97,6 +97,8 @@ impl Walk {
     }
 }
 
+/// Topic of halves of transactions.
+pub const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Topic of delayed messages.
 pub const DELAY_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 

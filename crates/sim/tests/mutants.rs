@@ -1,7 +1,7 @@
 //! Planted bugs: the oracle must name the broken invariant within a few seeds, and must find nothing in those
 //! same seeds without the bug. See `docs/mutants.md`.
 
-use kerolox_sim::{Failure, Mode, Options, Report, options::Fault, run};
+use kerolox_sim::{Failure, Mode, Options, Report, network::NodeId, options::Fault, run};
 use kerolox_store::{
     disk::memory::Call,
     mutant::{Mutant, plant},
@@ -19,7 +19,7 @@ fn with(mutant: Option<Mutant>, options: &Options) -> Result<Report, Box<Failure
 
 /// Looks for `mutant` from `first` on; the invariant must be one of `expected`.
 fn kills(mutant: Mutant, mode: Mode, first: u64, expected: &[&str]) {
-    kills_in(mutant, first, expected, |seed| Options::draw(seed, mode));
+    kills_in(mutant, first, expected, |seed| Options::plain(seed, mode));
 }
 
 fn kills_in(mutant: Mutant, first: u64, expected: &[&str], draw: impl Fn(u64) -> Options) {
@@ -65,7 +65,7 @@ fn ignoring_a_failed_sync_is_found() {
     kills_in(Mutant::SyncErrorIgnored, 6, &["I1", "I6"], |seed| {
         let error = Fault::DiskError { call: Call::Sync, nth: 1 };
         let faults = vec![(3_000, error), (3_600, Fault::PowerCut)];
-        Options { faults, faults_ms: 5_000, ..Options::draw(seed, Mode::Sync) }
+        Options { faults, faults_ms: 5_000, ..Options::plain(seed, Mode::Sync) }
     });
 }
 
@@ -113,6 +113,46 @@ fn noting_delayed_messages_behind_their_copies_is_found() {
             (2_000 + 700 * n, Fault::CrashAt { call: Call::Write, nth, power: false })
         };
         let faults = (0..60).map(kill).collect();
-        Options { faults, faults_ms: 45_000, delayed: 90, think_ms: 300, ..Options::draw(seed, Mode::Async) }
+        Options { faults, faults_ms: 45_000, delayed: 90, think_ms: 300, ..Options::plain(seed, Mode::Async) }
     });
+}
+
+#[test]
+fn showing_halves_of_transactions_is_found() {
+    kills_in(Mutant::HalfShown, 1, &["I12"], |seed| Options {
+        transactions: 40,
+        ..Options::plain(seed, Mode::Async)
+    });
+}
+
+/// A run with clients that lock queues, and kills.
+fn with_locks(seed: u64) -> Options {
+    let faults = (1..6).map(|n| (4_000 * n, Fault::Kill(NodeId::Broker))).collect();
+    Options { faults, faults_ms: 24_000, holders: 3, ..Options::plain(seed, Mode::Async) }
+}
+
+#[test]
+fn losing_the_lock_table_is_found() {
+    kills_in(Mutant::LocksLost, 1, &["I11"], with_locks);
+}
+
+#[test]
+fn giving_a_lock_to_two_is_found() {
+    kills_in(Mutant::LockShared, 1, &["I11"], with_locks);
+}
+
+/// The page of planted bugs names every one, and the test that finds it.
+#[test]
+fn every_planted_bug_is_listed() {
+    let page = include_str!("../../../docs/mutants.md");
+    let tests = concat!(include_str!("mutants.rs"), include_str!("store_mutants.rs"));
+    let of_store = Mutant::ALL.iter().map(|mutant| format!("{mutant:?}"));
+    let of_routes = kerolox_namesrv::mutant::Mutant::ALL.iter().map(|mutant| format!("{mutant:?}"));
+    for name in of_store.chain(of_routes) {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}`")));
+        let row = row.unwrap_or_else(|| panic!("docs/mutants.md has no row for {name}"));
+        let test = row.rsplit('`').nth(1).unwrap_or_default();
+        assert!(tests.contains(&format!("fn {test}()")), "{name}: there is no test {test}");
+        assert!(tests.contains(&format!("Mutant::{name},")), "no test plants {name}");
+    }
 }

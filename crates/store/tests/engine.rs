@@ -539,11 +539,14 @@ fn keys_of_one_record_in_two_index_files_outlive_a_stop() {
         }
         world.store().commit().unwrap();
         world.store().stop();
+        // The index comes last, and what nobody waited for never happens.
+        let (now, mut jobs) = (world.now, Vec::new());
         while !world.store().is_clean() {
-            world.run_one(0);
+            world.store().jobs(now, &mut jobs);
+            let other = jobs.iter().position(|job| !format!("{job:?}").contains("Index"));
+            let done = jobs.remove(other.unwrap_or(0)).run();
+            world.store().done(now, done);
         }
-        // What nobody waited for never happens.
-        world.jobs.clear();
         world.store = None;
         world.disk = world.disk.kill();
         world.open();

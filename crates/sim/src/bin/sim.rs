@@ -3,8 +3,11 @@
 //! Prints progress, and for a failure everything that is needed to see it again. Writes no file: the command
 //! around it keeps the ledger.
 
-use kerolox_sim::{Mode, Options, run};
+use kerolox_sim::{Mode, Options, oracle::SOMETIMES, run};
 use std::{collections::BTreeMap, process::ExitCode};
+
+/// In so many seeds everything of the list must happen.
+const SEEDS_FOR_ALL: u64 = 1_000;
 
 struct Args {
     seeds: u64,
@@ -81,6 +84,11 @@ fn main() -> ExitCode {
         }
     }
     println!("{sometimes:#?}");
+    let missed: Vec<_> = SOMETIMES.iter().filter(|what| !sometimes.contains_key(**what)).collect();
+    if !missed.is_empty() {
+        println!("never happened: {missed:?}");
+        failed += u64::from(args.seeds >= SEEDS_FOR_ALL);
+    }
     println!("{events} events");
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -16,7 +16,7 @@ use kerolox_protocol::{
     properties, record,
     rpc::{
         client::{ConsumerGroupRef, GetConsumerListByGroup, HeartBeat},
-        consume::{PullMessage, PullReply, PullRequest},
+        consume::{ConsumerSendMsgBack, PullMessage, PullReply, PullRequest, SendBackRequest},
         offset::{
             OffsetReply, QueryConsumerOffset, QueryOffsetRequest, UpdateConsumerOffset, UpdateOffsetRequest,
         },
@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 
 /// The group.
 pub const GROUP: &str = "Readers";
+/// Where what it gave back comes again.
+pub const RETRY: &str = "%RETRY%Readers";
 const BEAT_MS: i64 = 2_000;
 const REBALANCE_MS: i64 = 5_000;
 const COMMIT_MS: i64 = 1_000;
@@ -42,6 +44,7 @@ enum Call {
     Offset(Queue),
     Pull(Queue, i64),
     Commit,
+    Back(String),
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +57,20 @@ struct Reading {
     not_before: i64,
 }
 
+/// A message on its way back to the broker.
+#[derive(Debug)]
+struct Back {
+    at: i64,
+    asked: bool,
+    tries: u32,
+}
+
 /// A consumer.
 #[derive(Debug)]
 pub struct Consumer {
+    /// Share of messages that it gives back, percent.
+    gives_back: u64,
+    backs: BTreeMap<String, Back>,
     id: String,
     suspend_ms: i64,
     work_ms: i64,
@@ -81,10 +95,12 @@ impl Consumer {
         let all =
             (0..options.topics).flat_map(|topic| queues.clone().map(move |queue| (topic_name(topic), queue)));
         Consumer {
+            gives_back: options.gives_back,
+            backs: BTreeMap::new(),
             id: format!("10.0.1.{number}@{number}"),
             suspend_ms: options.suspend_ms,
             work_ms: options.work_ms,
-            all: all.collect(),
+            all: all.chain([(RETRY.to_owned(), 0)]).collect(),
             session: Session::new(codec, &topic_name(0), options.namesrvs),
             reading: BTreeMap::new(),
             known_on: None,
@@ -205,6 +221,7 @@ impl Consumer {
         match call {
             Call::Beat => self.known_on = self.session.conn(),
             Call::Commit => {}
+            Call::Back(id) => self.on_back(ctx, &id, frame),
             Call::List => {
                 if frame.header.code == code::SUCCESS
                     && let Ok(list) = body::decode::<ConsumerList>(&frame.body)
@@ -215,6 +232,38 @@ impl Consumer {
             Call::Offset(queue) => self.on_offset(ctx, &queue, frame),
             Call::Pull(queue, from) => self.on_pull(ctx, &queue, from, frame),
         }
+    }
+
+    /// Gives messages back that could not be worked on.
+    fn give_back(&mut self, ctx: &mut Ctx<'_>) {
+        for (id, back) in self.backs.iter_mut().filter(|(_, back)| !back.asked) {
+            let request = SendBackRequest {
+                offset: back.at,
+                group: GROUP.to_owned(),
+                delay_level: 1,
+                origin_msg_id: Some(id.clone()),
+                origin_topic: None,
+                unit_mode: None,
+                max_reconsume_times: Some(16),
+            };
+            let call = Call::Back(id.clone());
+            back.asked = self.session.call::<ConsumerSendMsgBack>(ctx, &request, b"", call, 0);
+            if back.asked {
+                back.tries += 1;
+                ctx.oracle.given_back(id);
+            }
+        }
+    }
+
+    fn on_back(&mut self, ctx: &mut Ctx<'_>, id: &str, frame: &Received) {
+        let Some(back) = self.backs.get_mut(id) else { return };
+        if frame.header.code == code::SUCCESS {
+            ctx.oracle.back_acked(id);
+        } else if back.tries < 5 {
+            back.asked = false;
+            return;
+        }
+        self.backs.remove(id);
     }
 
     fn on_offset(&mut self, ctx: &mut Ctx<'_>, queue: &Queue, frame: &Received) {
@@ -240,7 +289,14 @@ impl Consumer {
         let reply = frame.header.fields::<PullReply>();
         match (frame.header.code, reply) {
             (code::SUCCESS, Ok(reply)) => {
-                let next = read(ctx, queue, from, &frame.body);
+                let mut places = Vec::new();
+                let next = read(ctx, queue, from, &frame.body, &mut places);
+                for (id, at) in places.into_iter().filter(|_| queue.0 != RETRY) {
+                    if ctx.phase == Phase::Storm && self.gives_back > 0 && ctx.random.chance(self.gives_back)
+                    {
+                        self.backs.insert(id, Back { at, asked: false, tries: 0 });
+                    }
+                }
                 if next != reply.next_begin_offset {
                     let place = (queue.0.clone(), queue.1, reply.next_begin_offset);
                     ctx.oracle.gap(&place, next);
@@ -267,6 +323,8 @@ impl Consumer {
     }
 
     fn lost(&mut self) {
+        // Whoever answers next may have another record at those places.
+        self.backs.clear();
         self.known_on = None;
         self.shared = false;
         self.reading.values_mut().for_each(|reading| reading.busy = false);
@@ -274,7 +332,7 @@ impl Consumer {
 }
 
 /// Hands the records of a pull to the oracle; the offset after the last.
-fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8]) -> i64 {
+fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8], places: &mut Vec<(String, i64)>) -> i64 {
     let mut next = from;
     for record in record::parse_all(bytes) {
         let Ok(record) = record else {
@@ -289,6 +347,7 @@ fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8]) -> i64 {
         let at = u64::try_from(record.physical_offset).unwrap_or(0);
         let seen = Seen { place, id, at, crc: record::crc(record.body) };
         ctx.oracle.seen(&seen, ctx.now.mono.0);
+        places.push((id.to_owned(), record.physical_offset));
         next = record.queue_offset + 1;
     }
     next
@@ -340,15 +399,17 @@ impl Client for Consumer {
             queues.iter().for_each(|queue| self.commit(ctx, queue));
         }
         queues.iter().for_each(|queue| self.go_on(ctx, queue));
+        self.give_back(ctx);
     }
 
     fn is_idle(&self) -> bool {
-        true
+        self.backs.is_empty()
     }
 
     fn is_waiting(&self) -> bool {
         self.shared
             && self.reading.values().all(|reading| reading.busy && reading.next.is_some())
+            && self.backs.is_empty()
             && self.known_on.is_some()
     }
 

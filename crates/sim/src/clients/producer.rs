@@ -7,8 +7,8 @@ use super::{
     session::{Event, Session},
 };
 use crate::{
-    options::Options,
-    oracle::{Ack, Sent},
+    options::{Mode, Options},
+    oracle::{Ack, Back, Half, Sent},
 };
 use kerolox_net::ConnId;
 use kerolox_protocol::{
@@ -17,8 +17,17 @@ use kerolox_protocol::{
     msgid,
     properties::Builder,
     record,
-    rpc::produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest},
+    rpc::{
+        produce::{SendBatchMessage, SendMessage, SendMessageV2, SendReply, SendRequest},
+        transaction::{EndTransaction, EndTransactionRequest},
+    },
 };
+use std::collections::BTreeMap;
+
+/// Flag of a half, and what becomes of it.
+const PREPARED: i32 = 4;
+const COMMIT: i32 = 8;
+const ROLLBACK: i32 = 12;
 
 /// A message under way: possibly several, as a batch.
 #[derive(Debug, Clone)]
@@ -28,6 +37,28 @@ struct Current {
     properties: String,
     long_header: bool,
     waiting: bool,
+    /// It is sent in a transaction, which will be committed or not.
+    half: Option<bool>,
+}
+
+/// A transaction to be ended.
+#[derive(Debug, Clone)]
+struct Ending {
+    at: i64,
+    offset: i64,
+    commit: bool,
+    not_before: i64,
+    waiting: bool,
+    tries: u32,
+}
+
+/// What was asked.
+#[derive(Debug)]
+enum Call {
+    /// To store what the lane has.
+    Send(usize),
+    /// To end the transaction of a message.
+    End(String),
 }
 
 #[derive(Debug)]
@@ -45,8 +76,9 @@ struct Lane {
 pub struct Producer {
     number: usize,
     options: Options,
-    session: Session<usize>,
+    session: Session<Call>,
     lanes: Vec<Lane>,
+    endings: BTreeMap<String, Ending>,
     /// The last refusal.
     refusal: Option<String>,
 }
@@ -72,6 +104,7 @@ impl Producer {
             options: options.clone(),
             session: Session::new(codec, &topic_name(0), options.namesrvs),
             lanes,
+            endings: BTreeMap::new(),
             refusal: None,
         }
     }
@@ -82,6 +115,8 @@ impl Producer {
         let batch = !probe && ctx.random.chance(self.options.batches);
         let delayed = !probe && !batch && ctx.random.chance(self.options.delayed);
         let level = delayed.then(|| 1 + usize::try_from(ctx.random.below(2)).unwrap_or(0));
+        let half = !probe && !batch && !delayed && chance(ctx, self.options.transactions);
+        let commit = half && ctx.random.chance(60);
         let n = if batch { 2 + ctx.random.below(4) } else { 1 };
         let mut current = Current {
             ids: Vec::new(),
@@ -89,6 +124,7 @@ impl Producer {
             properties: String::new(),
             long_header: ctx.random.chance(30),
             waiting: false,
+            half: half.then_some(commit),
         };
         for _ in 0..n {
             lane.made += 1;
@@ -106,6 +142,8 @@ impl Producer {
                 lost: false,
                 seen_ms: None,
                 probe,
+                half: half.then(|| Half { commit, ..Half::default() }),
+                back: Back::default(),
             };
             ctx.oracle.made(id.clone(), sent);
             let level = level.map(|level| level.to_string()).unwrap_or_default();
@@ -121,6 +159,8 @@ impl Producer {
                 .set("TAGS", tags)
                 .set("KEYS", keys)
                 .set("DELAY", level)
+                .set("TRAN_MSG", if half { "true" } else { "" })
+                .set("PGROUP", if half { format!("PG{}", self.number) } else { String::new() })
                 .build();
             if batch {
                 batch::push(
@@ -146,7 +186,7 @@ impl Producer {
             default_topic: "TBW102".to_owned(),
             default_topic_queue_nums: i32::try_from(self.options.queues).unwrap_or(1),
             queue_id: lane.queue,
-            sys_flag: 0,
+            sys_flag: if current.half.is_some() { PREPARED } else { 0 },
             born_timestamp: ctx.now.wall.0,
             flag: 0,
             properties: Some(current.properties.clone()),
@@ -158,11 +198,11 @@ impl Producer {
         let body = current.body.clone();
         let session = &mut self.session;
         let called = if batch {
-            session.call::<SendBatchMessage>(ctx, &request.into(), &body, at, 0)
+            session.call::<SendBatchMessage>(ctx, &request.into(), &body, Call::Send(at), 0)
         } else if current.long_header {
-            session.call::<SendMessage>(ctx, &request, &body, at, 0)
+            session.call::<SendMessage>(ctx, &request, &body, Call::Send(at), 0)
         } else {
-            session.call::<SendMessageV2>(ctx, &request.into(), &body, at, 0)
+            session.call::<SendMessageV2>(ctx, &request.into(), &body, Call::Send(at), 0)
         };
         if called {
             current.waiting = true;
@@ -196,6 +236,12 @@ impl Producer {
         for ((id, place), offset) in current.ids.iter().zip(places).zip(reply.queue_offset..) {
             match place {
                 Some((_, at)) => {
+                    if let Some(commit) = current.half {
+                        let not_before = now + ctx.random.between(0, 2_000);
+                        let at = at.wire();
+                        let ending = Ending { at, offset, commit, not_before, waiting: false, tries: 0 };
+                        self.endings.insert(id.clone(), ending);
+                    }
                     ctx.oracle.acked(
                         id,
                         Ack { at: at.0, ms: now, promised, stale: ctx.stale },
@@ -208,7 +254,48 @@ impl Producer {
         }
     }
 
+    fn end(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.ms();
+        for (id, ending) in &mut self.endings {
+            if ending.waiting || ending.not_before > now {
+                continue;
+            }
+            let request = EndTransactionRequest {
+                producer_group: format!("PG{}", self.number),
+                tran_state_table_offset: ending.offset,
+                commit_log_offset: ending.at,
+                commit_or_rollback: if ending.commit { COMMIT } else { ROLLBACK },
+                from_transaction_check: None,
+                msg_id: Some(id.clone()),
+                transaction_id: None,
+            };
+            ending.waiting =
+                self.session.call::<EndTransaction>(ctx, &request, b"", Call::End(id.clone()), 0);
+            if ending.waiting {
+                ending.tries += 1;
+                ctx.oracle.told(id);
+            }
+        }
+    }
+
+    fn on_end(&mut self, ctx: &mut Ctx<'_>, id: &str, frame: &Received) {
+        let Some(ending) = self.endings.get_mut(id) else { return };
+        if frame.header.code == code::SUCCESS {
+            ctx.oracle.ended(id);
+        } else if ending.tries < 5 {
+            ending.waiting = false;
+            ending.not_before = ctx.ms() + 300;
+            return;
+        }
+        self.endings.remove(id);
+    }
+
     fn lost(&mut self) {
+        // After a power cut another half may stand at that place.
+        if self.options.mode == Mode::Async {
+            self.endings.clear();
+        }
+        self.endings.values_mut().for_each(|ending| ending.waiting = false);
         for current in self.lanes.iter_mut().filter_map(|lane| lane.current.as_mut()) {
             current.waiting = false;
         }
@@ -217,8 +304,10 @@ impl Producer {
 
 impl Client for Producer {
     fn frame(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, frame: &Received) {
-        if let Event::Answer(lane, asked) = self.session.received(ctx, conn, frame) {
-            self.answered(ctx, lane, asked, frame);
+        match self.session.received(ctx, conn, frame) {
+            Event::Answer(Call::Send(lane), asked) => self.answered(ctx, lane, asked, frame),
+            Event::Answer(Call::End(id), _) => self.on_end(ctx, &id, frame),
+            Event::Request | Event::Nothing => {}
         }
     }
 
@@ -235,6 +324,7 @@ impl Client for Producer {
         if !self.session.is_up() {
             return;
         }
+        self.end(ctx);
         for at in 0..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             if lane.not_before > ctx.now.mono.0 {
@@ -259,7 +349,7 @@ impl Client for Producer {
     }
 
     fn is_idle(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.current.is_none())
+        self.lanes.iter().all(|lane| lane.current.is_none()) && self.endings.is_empty()
     }
 
     fn is_waiting(&self) -> bool {
@@ -279,6 +369,11 @@ impl Client for Producer {
             self.refusal
         )
     }
+}
+
+/// Draws nothing where there is nothing to draw, so that a run without such messages stays as it is.
+fn chance(ctx: &mut Ctx<'_>, percent: u64) -> bool {
+    percent > 0 && ctx.random.chance(percent)
 }
 
 /// Name of a topic by its number.

@@ -1,7 +1,10 @@
 //! The whole log looked at: every record is one that was sent, offsets have no gaps, duplicates have a reason.
 
 use super::Oracle;
-use crate::walk::{DELAY_TOPIC, Walk};
+use crate::{
+    oracle::RETRY_PREFIX,
+    walk::{DELAY_TOPIC, HALF_TOPIC, Walk},
+};
 use std::collections::BTreeMap;
 
 /// A queue as the store shows it: first offset, and position, size and code of each entry.
@@ -13,6 +16,7 @@ impl Oracle {
         self.gaps(walk);
         let mut plain: BTreeMap<&str, u32> = BTreeMap::new();
         let mut waiting: BTreeMap<&str, (u32, i64)> = BTreeMap::new();
+        let mut backs: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
         let mut findings = Vec::new();
         for rec in &walk.records {
             let Some(id) = rec.id.as_deref() else { continue };
@@ -22,6 +26,15 @@ impl Oracle {
             };
             if rec.crc != sent.crc {
                 findings.push(("I2", format!("{id} at {} has another body than was sent", rec.at)));
+            }
+            if rec.topic == HALF_TOPIC {
+                continue;
+            }
+            let again = |topic: &str| topic.starts_with(RETRY_PREFIX);
+            if again(&rec.topic) || rec.topic == DELAY_TOPIC && rec.real_topic.as_deref().is_some_and(again) {
+                let (waited, came) = backs.entry(id).or_default();
+                *(if rec.topic == DELAY_TOPIC { waited } else { came }) += 1;
+                continue;
             }
             if rec.topic == DELAY_TOPIC {
                 let (n, earliest) = waiting.entry(id).or_insert((0, i64::MAX));
@@ -48,12 +61,32 @@ impl Oracle {
         for (id, n) in plain {
             let Some(sent) = self.sent.get(id) else { continue };
             let may = match sent.level {
+                None if let Some(half) = sent.half => {
+                    if half.commit {
+                        half.told
+                    } else {
+                        0
+                    }
+                }
                 None => sent.attempts,
                 Some(_) => waiting.get(id).map_or(0, |(n, _)| *n),
             };
             if n > may {
                 let text = format!("{id} stands {n} times in the log, {may} have a reason");
-                findings.push((if sent.level.is_some() { "I13" } else { "I17" }, text));
+                let invariant = match (sent.half, sent.level) {
+                    (Some(_), _) => "I12",
+                    (None, Some(_)) => "I13",
+                    (None, None) => "I17",
+                };
+                findings.push((invariant, text));
+            }
+        }
+        for (id, (waited, came)) in backs {
+            let given = self.sent.get(id).map_or(0, |sent| sent.back.given);
+            if came > waited || waited > given {
+                let text =
+                    format!("{id} was given back {given} times, waits {waited} times and came {came} times");
+                findings.push(("I17", text));
             }
         }
         for (invariant, text) in findings {

@@ -102,8 +102,34 @@ impl Oracle {
         for text in lost {
             self.violated("I1", text);
         }
+        self.judge_ends(before, after);
         self.order.values_mut().for_each(|order| order.retain(|_, (_, at)| *at < after.end));
         self.forget_unacked(after);
+    }
+
+    /// What was committed stays committed, and what was given back comes again, within the mode's promise.
+    fn judge_ends(&mut self, before: &Before, after: &Walk) {
+        let may = before.crash == Crash::PowerCut && self.mode == Mode::Async;
+        let there: std::collections::BTreeSet<(&str, &str)> =
+            after.records.iter().filter_map(|rec| Some((rec.id.as_deref()?, rec.topic.as_str()))).collect();
+        let mut broken = Vec::new();
+        for (id, sent) in &mut self.sent {
+            if may {
+                sent.back.owed = false;
+            }
+            let committed = sent.half.is_some_and(|half| half.commit && half.ended);
+            if !committed || sent.lost || there.contains(&(id, &sent.topic)) {
+                continue;
+            }
+            if may {
+                sent.lost = true;
+            } else {
+                broken.push(format!("{id} was committed and is gone after {:?}", before.crash));
+            }
+        }
+        for text in broken {
+            self.violated("I12", text);
+        }
     }
 
     /// A message that nobody was told about may have gone; whoever reads it later reads it for the first time.

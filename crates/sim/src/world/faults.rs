@@ -77,6 +77,7 @@ impl World {
 
     fn fill(&mut self, left: u64, ms: i64) {
         let Ok(space) = self.disk.space(Path::new("")) else { return };
+        self.oracle.happened("the disk is full");
         self.disk.set_capacity(Some(space.total - space.free + left));
         self.is_full = true;
         self.after(ms, Event::Room);
@@ -96,7 +97,8 @@ impl World {
     }
 
     fn arm(&mut self, call: Call, nth: u64, power: bool) {
-        if self.armed.is_some() || self.broker.process.is_none() {
+        // While the broker is down, what it does next is to recover.
+        if self.armed.is_some() {
             return;
         }
         // A sync that fails is more than one that was cut short: the system would forget what was to be synced.
@@ -122,6 +124,9 @@ impl World {
     pub(super) fn has_crashed(&mut self) -> bool {
         let Some(armed) = self.armed.filter(|_| self.is_fatal()) else { return false };
         self.oracle.happened("crash in a call to the disk");
+        if matches!(armed.call, Call::Rename | Call::SyncDir) {
+            self.oracle.happened("crash in a rename or before its directory is synced");
+        }
         self.crash(NodeId::Broker, if armed.power { Crash::PowerCut } else { Crash::Killed });
         true
     }
