@@ -6,7 +6,7 @@
 //! ```text
 //!   text ──► hash noted in the log ──► the note is durable ──► file replaced
 //! ```
-//! In this order a file is either our last export, or the one before, or somebody else changed it: a 4.9
+//! In this order a file is either one of our last exports, or somebody else changed it: a 4.9
 //! broker that ran on the directory, or a person. Such a file is imported at the start. (If the file were
 //! replaced before the note is durable, a power cut could make our own export look foreign.)
 
@@ -39,8 +39,10 @@ const DELAY: &str = "delayOffset.json";
 pub const FILES: [&str; 4] = [TOPICS, GROUPS, OFFSETS, DELAY];
 /// Each so many bytes of text put the next export off by a millisecond: 30 MB, half a minute.
 const BYTES_PER_MS: usize = 1_000;
-/// Hashes of a file that count as ours: the last, and the one before in case the last was not renamed.
-const HASHES: usize = 2;
+/// Hashes of a file that count as ours: all since the one before the last that certainly got there, which is the
+/// `.bak`. Each crash between note and file leaves one more, and the file as it was; so many crashes in a row
+/// are allowed for.
+const HASHES_MAX: usize = 32;
 
 /// Which tables changed since their last export, and what is on its way.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Export {
     /// Files whose note is not durable yet.
     waiting: Vec<(LogOffset, ExportJob)>,
     running: usize,
+    /// Hash of each file as it certainly is on the disk.
+    written: BTreeMap<&'static str, String>,
 }
 
 impl Export {
@@ -69,6 +73,7 @@ impl Export {
             due,
             waiting: Vec::new(),
             running: 0,
+            written: BTreeMap::new(),
         }
     }
 
@@ -90,7 +95,7 @@ impl Export {
         (self.changed() && self.is_idle()).then_some(self.due)
     }
 
-    pub(crate) fn on_done(&mut self, done: &ExportDone) {
+    fn on_done(&mut self, done: &ExportDone) {
         self.running = self.running.saturating_sub(1);
         if let Err(why) = &done.result {
             // The log has everything; the next change tries again.
@@ -185,11 +190,23 @@ impl Broker {
         self.export.waiting.extend(jobs.into_iter().map(|job| (end, job)));
     }
 
+    /// Takes note of an export that has ended.
+    pub(crate) fn exported(&mut self, done: &ExportDone) {
+        self.export.on_done(done);
+        let Some(known) = self.state.exports.get_mut(done.name).filter(|_| done.result.is_ok()) else {
+            return;
+        };
+        let Some(hash) = known.last().cloned() else { return };
+        let before = self.export.written.insert(done.name, hash);
+        let keep_from = before.and_then(|before| known.iter().position(|hash| *hash == before));
+        known.drain(..keep_from.unwrap_or(0));
+    }
+
     /// Adds a content to those of a file that count as ours.
     fn known_export(&mut self, name: &str, hash: String) -> Vec<String> {
         let known = self.state.exports.entry(name.to_owned()).or_default();
         known.push(hash);
-        let spare = known.len().saturating_sub(HASHES);
+        let spare = known.len().saturating_sub(HASHES_MAX);
         known.drain(..spare);
         known.clone()
     }

@@ -475,7 +475,7 @@ impl Service for Broker {
     fn on_done(&mut self, now: Now, done: BrokerDone, out: &mut Out) {
         self.now = now;
         match done {
-            BrokerDone::Export(done) => self.export.on_done(&done),
+            BrokerDone::Export(done) => self.exported(&done),
             BrokerDone::Read(done) => self.on_read(now, done, out),
             BrokerDone::SavedConfig(saved) => self.on_config_saved(saved, out),
             BrokerDone::Store(done) => {

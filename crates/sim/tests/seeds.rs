@@ -96,6 +96,13 @@ fn a_note_of_delayed_messages_on_a_full_disk() {
     holds(125, Mode::Async);
 }
 
+/// Two crashes between the note of an export and its file: the file was older than the two contents that counted as
+/// ours, was taken for a foreign one, and what it said of delayed messages undid what had been delivered.
+#[test]
+fn an_export_that_two_crashes_kept_from_its_file() {
+    run(&Options::draw(342, Mode::Async)).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// The store failed while it was being stopped.
 #[test]
 fn a_failure_during_a_stop() {
