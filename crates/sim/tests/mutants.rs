@@ -81,7 +81,14 @@ fn offsets_from_a_side_file_are_found() {
 
 #[test]
 fn trusting_pages_after_a_failed_sync_is_found() {
-    kills(Mutant::RewriteSkipped, Mode::Async, 37, &["I1", "I6"]);
+    // A failed sync, a start on the same pages, and then a power cut.
+    kills_in(Mutant::RewriteSkipped, 37, &["I1", "I6"], |seed| {
+        let error = |at: i64, nth| (at, Fault::DiskError { call: Call::Sync, nth });
+        let cut = |at: i64| (at, Fault::PowerCut);
+        let faults =
+            vec![error(3_000, 1), cut(9_000), error(13_000, 2), cut(19_000), error(23_000, 3), cut(29_000)];
+        Options { faults, faults_ms: 31_000, think_ms: 300, ..Options::plain(seed, Mode::Sync) }
+    });
 }
 
 #[test]

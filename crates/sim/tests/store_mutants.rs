@@ -290,7 +290,7 @@ fn a_checkpoint_and_a_power_cut() {
 
 #[test]
 fn a_checkpoint_before_its_queues_is_found() {
-    kills(Mutant::QueuesUnsynced, "FoundNull", a_checkpoint_and_a_power_cut);
+    kills(Mutant::QueuesUnsynced, "left == right", a_checkpoint_and_a_power_cut);
 }
 
 /// Everything but the flush of the log is done; then the power fails.
