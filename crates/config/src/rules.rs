@@ -137,7 +137,7 @@ fn role_and_id(loaded: &mut Loaded) -> Option<Finding> {
         });
     }
     loaded.broker.broker_id = Number(0);
-    let text = format!("`brokerId={id}` is ignored: a {} has id 0", role.print());
+    let text = format!("`brokerId={id}` is ignored: id 0 belongs to `brokerRole={}`", role.print());
     (id != 0).then(|| Finding {
         key: "brokerId",
         value: id.to_string(),
@@ -160,7 +160,7 @@ fn role_is_later(loaded: &Loaded) -> Option<Finding> {
     Some(Finding { key: "brokerRole", value: role.print(), verdict })
 }
 
-/// Empty names would be registered as such and found by nobody.
+/// A name server refuses what would break its lists, and an empty name is found by nobody. Host names have dots.
 fn no_own_name(loaded: &Loaded) -> Vec<Finding> {
     let names = [
         ("brokerName", &loaded.broker.broker_name),
@@ -169,9 +169,14 @@ fn no_own_name(loaded: &Loaded) -> Vec<Finding> {
     let refused = |(key, value): (&'static str, &String)| Finding {
         key,
         value: value.clone(),
-        verdict: Verdict::Refused("a name of letters, digits, `-` and `_`".to_owned()),
+        verdict: Verdict::Refused("a name of letters, digits, `-`, `_` and `.`".to_owned()),
     };
-    names.into_iter().filter(|(_, value)| value.is_empty()).map(refused).collect()
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    names
+        .into_iter()
+        .filter(|(_, value)| value.is_empty() || !value.chars().all(legal))
+        .map(refused)
+        .collect()
 }
 
 /// Whoever writes the key believes that strangers are kept out.

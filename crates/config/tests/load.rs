@@ -158,7 +158,10 @@ fn all_errors_come_together_with_place_value_and_what_was_wanted() {
 fn a_master_has_id_0_and_a_slave_needs_one_above() {
     let master = file("brokerId=3\nbrokerRole=SYNC_MASTER");
     assert_eq!(master.broker.broker_id, Number(0));
-    assert_eq!(warnings(&master)[0], "broker.conf line 1: `brokerId=3` is ignored: a SYNC_MASTER has id 0");
+    assert_eq!(
+        warnings(&master)[0],
+        "broker.conf line 1: `brokerId=3` is ignored: id 0 belongs to `brokerRole=SYNC_MASTER`"
+    );
     assert!(warnings(&master)[1].contains("THERE IS NO REPLICATION YET"), "{:?}", master.warnings);
 
     let slave = file("brokerId=1\nbrokerRole=SLAVE ");
@@ -193,6 +196,23 @@ fn an_address_nobody_can_connect_to_is_refused() {
         file(&format!("brokerIP1={right}\n"));
     }
     assert_eq!(file("brokerIP1=\n").broker.broker_ip1, "", "nobody wrote one");
+}
+
+#[test]
+fn a_name_that_would_break_lists_is_refused() {
+    for wrong in ["", "a b", "a,b", "a;b", "a'b", "a{b}", "a:b"] {
+        for key in ["brokerName", "brokerClusterName"] {
+            let words = [format!("{key}={wrong}")];
+            let found = problems(Given { words: &[&words[0]], ..NOTHING });
+            assert!(
+                found.len() == 1 && found[0].contains("wanted a name of letters, digits"),
+                "{wrong:?}: {found:?}"
+            );
+        }
+    }
+    for right in ["broker-a", "host.example.com", "b_1", "\u{4e2d}"] {
+        file(&format!("brokerName={right}\n"));
+    }
 }
 
 #[test]

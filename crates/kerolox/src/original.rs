@@ -54,20 +54,26 @@ fn flags(words: &[String]) -> Result<Flags> {
     Ok(flags)
 }
 
-const HELP: &str = "\
-  -c, --configFile FILE          properties file with KEY=VALUE lines
-  -n, --namesrvAddr HOST:PORT    name servers, joined by ; (broker only)
-  -p, --printConfigItem          print every key with its value, and end
-  -m, --printImportantConfig     print the important keys with their values, and end (broker only)
-  -v, --verbose                  log requests
-  -h, --help                     print this
-  KEY=VALUE                      any key; wins over the file. docs/config.md lists them all
-";
+/// Flags of both servers, and those that only a broker has.
+fn help(role: Role) -> String {
+    let mut rows = vec![("-c, --configFile FILE", "properties file with KEY=VALUE lines")];
+    if role == Role::Broker {
+        rows.push(("-n, --namesrvAddr HOST:PORT", "name servers, joined by ;"));
+    }
+    rows.push(("-p, --printConfigItem", "print every key with its value, and end"));
+    if role == Role::Broker {
+        rows.push(("-m, --printImportantConfig", "print the important keys with their values, and end"));
+    }
+    rows.push(("-v, --verbose", "log requests"));
+    rows.push(("-h, --help", "print this"));
+    rows.push(("KEY=VALUE", "any key; wins over the file. docs/config.md lists them all"));
+    rows.iter().map(|(flag, about)| format!("  {flag:<30} {about}\n")).collect()
+}
 
 fn namesrv(words: &[String]) -> Result<()> {
     let flags = flags(words)?;
     if flags.help {
-        print!("usage: mqnamesrv [flags] [KEY=VALUE ...]\n{HELP}");
+        print!("usage: mqnamesrv [flags] [KEY=VALUE ...]\n{}", help(Role::Namesrv));
         return Ok(());
     }
     let loaded = configuration(Role::Namesrv, &flags)?;
@@ -82,7 +88,7 @@ fn namesrv(words: &[String]) -> Result<()> {
 fn broker(words: &[String]) -> Result<()> {
     let flags = flags(words)?;
     if flags.help {
-        print!("usage: mqbroker [flags] [KEY=VALUE ...]\n{HELP}");
+        print!("usage: mqbroker [flags] [KEY=VALUE ...]\n{}", help(Role::Broker));
         return Ok(());
     }
     let loaded = configuration(Role::Broker, &flags)?;
@@ -160,6 +166,19 @@ mod tests {
             ..Flags::default()
         };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn help_lists_the_flags_of_the_role_in_one_column() {
+        let (broker, namesrv) = (help(Role::Broker), help(Role::Namesrv));
+        assert!(broker.contains("--namesrvAddr") && broker.contains("--printImportantConfig"));
+        assert!(!namesrv.contains("--namesrvAddr") && !namesrv.contains("--printImportantConfig"));
+        for line in broker.lines().chain(namesrv.lines()) {
+            assert!(
+                line.starts_with("  ") && line.as_bytes()[32] == b' ' && line.as_bytes()[33] != b' ',
+                "{line}"
+            );
+        }
     }
 
     #[test]
