@@ -9,7 +9,7 @@ use kerolox_broker::Broker;
 use kerolox_config::{Loaded, Role, ServerConfig};
 use kerolox_namesrv::{Namesrv, RealFiles};
 use kerolox_net::{
-    Clock, Handle, Limits, Listeners, Options, Running, Server, Service, SocketOptions, System,
+    Bound, Clock, Handle, Limits, Listeners, Options, Running, Server, Service, SocketOptions, System,
 };
 use kerolox_protocol::Millis;
 use kerolox_store::{Level, disk::real::RealDisk};
@@ -102,12 +102,13 @@ struct Started<S: Service> {
 
 fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
     let port = loaded.server.listen_port.0;
-    let listeners = Listeners::bind(&[SocketAddr::new(bind, port)], &sockets(&loaded.server))?;
-    let addr = listeners.addrs()[0];
-    log_addrs("name server", &listeners);
+    let bound = Bound::take(&[SocketAddr::new(bind, port)], &sockets(&loaded.server))?;
+    let addr = bound.addrs()[0];
     let clock = System::new();
     let options = net_options("namesrv", &loaded.server);
     let service = Namesrv::open(clock.now(), loaded, Arc::new(RealFiles))?;
+    let listeners = bound.listen()?;
+    log_addrs("name server", &listeners);
     let running = Server::new(listeners, options, clock, service)?.spawn()?;
     Ok(Started { running, addr, boot_line: String::new() })
 }
@@ -121,9 +122,10 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     let vip = loaded.server.vip_port();
     let addrs: Vec<_> =
         [Some(port), vip].into_iter().flatten().map(|port| SocketAddr::new(bind, port)).collect();
-    let listeners = Listeners::bind(&addrs, &sockets(&loaded.server))?;
-    let addr = listeners.addrs()[0];
-    log_addrs("broker", &listeners);
+    // The port first: if it is taken, the store is not touched. Clients are let in when there is somebody to serve
+    // them, which a long recovery may put off; until then they are refused and ask another broker.
+    let bound = Bound::take(&addrs, &sockets(&loaded.server))?;
+    let addr = bound.addrs()[0];
     // Port 0 lets the system choose: the port it chose is the one that clients are told.
     loaded.server.listen_port.0 = addr.port();
     let namesrv_addr = kerolox_config::Kind::print(&loaded.broker.namesrv_addr);
@@ -154,6 +156,8 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
             Level::Error => error!("{line}"),
         }
     }
+    let listeners = bound.listen()?;
+    log_addrs("broker", &listeners);
     let running = Server::new(listeners, net, clock, service)?.spawn()?;
     Ok(Started { running, addr, boot_line })
 }

@@ -30,7 +30,7 @@ mod workers;
 
 pub use clock::{Clock, System};
 pub use limits::Limits;
-pub use listen::{BindError, Listeners, SocketOptions, raise_open_files};
+pub use listen::{BindError, Bound, Listeners, SocketOptions, raise_open_files};
 pub use server::{Handle, Options, Running, Server};
 pub use service::{
     ConnId, Fill, Inlet, Job, Judgement, Lane, LinkEvent, NoJob, Now, Outbox, Part, Peer, Service,

@@ -71,6 +71,37 @@ impl std::error::Error for BindError {
     }
 }
 
+/// Ports that are taken and not served yet: whoever connects is refused, as by a server that is not there, and may
+/// try another. Dropping it frees them.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<Listener>,
+    backlog: i32,
+}
+
+impl Bound {
+    /// Takes every address, or none. Port 0 lets the system choose one.
+    pub fn take(addrs: &[SocketAddr], options: &SocketOptions) -> Result<Bound, BindError> {
+        let one =
+            |addr: &SocketAddr| bind_to(*addr, options).map_err(|cause| BindError { addr: *addr, cause });
+        let sockets = addrs.iter().map(one).collect::<Result<_, _>>()?;
+        Ok(Bound { sockets, backlog: options.backlog })
+    }
+
+    /// The addresses in the order they were asked for, with the ports the system chose.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|listener| listener.addr).collect()
+    }
+
+    /// From now on connections are taken. Of two servers that took a port at the same moment, one is refused here.
+    pub fn listen(self) -> Result<Listeners, BindError> {
+        for Listener { fd, addr } in &self.sockets {
+            listen(fd, self.backlog).map_err(|cause| BindError { addr: *addr, cause: cause.into() })?;
+        }
+        Ok(Listeners { sockets: self.sockets })
+    }
+}
+
 /// Sockets that listen; dropping it frees the ports.
 #[derive(Debug)]
 pub struct Listeners {
@@ -87,9 +118,7 @@ pub(crate) struct Listener {
 impl Listeners {
     /// Listens on every address, or on none. Port 0 lets the system choose one.
     pub fn bind(addrs: &[SocketAddr], options: &SocketOptions) -> Result<Listeners, BindError> {
-        let one =
-            |addr: &SocketAddr| listen_on(*addr, options).map_err(|cause| BindError { addr: *addr, cause });
-        Ok(Listeners { sockets: addrs.iter().map(one).collect::<Result<_, _>>()? })
+        Bound::take(addrs, options)?.listen()
     }
 
     /// The addresses in the order they were asked for, with the ports the system chose.
@@ -108,7 +137,7 @@ pub fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-fn listen_on(addr: SocketAddr, options: &SocketOptions) -> io::Result<Listener> {
+fn bind_to(addr: SocketAddr, options: &SocketOptions) -> io::Result<Listener> {
     let fd = stream_socket(addr)?;
     // A restarted server must not wait for the old one's last connections to be forgotten.
     sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -120,7 +149,6 @@ fn listen_on(addr: SocketAddr, options: &SocketOptions) -> io::Result<Listener> 
         sockopt::set_socket_recv_buffer_size(&fd, bytes)?;
     }
     bind(&fd, &addr)?;
-    listen(&fd, options.backlog)?;
     let addr = socket_addr(getsockname(&fd)?).unwrap_or(addr);
     Ok(Listener { fd, addr })
 }
@@ -140,6 +168,22 @@ pub(crate) fn socket_addr(addr: SocketAddrAny) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_served_only_from_listen_on() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = Bound::take(&[any], &SocketOptions::default()).unwrap();
+        let addr = bound.addrs()[0];
+        let refused = std::net::TcpStream::connect(addr).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // Another one may take it at the same moment, but only one of them gets it.
+        let second = Bound::take(&[addr], &SocketOptions::default());
+        let listeners = bound.listen().unwrap();
+        assert_eq!(listeners.addrs(), [addr]);
+        assert!(std::net::TcpStream::connect(addr).is_ok());
+        let why = second.and_then(Bound::listen).unwrap_err().to_string();
+        assert!(why.contains("in use"), "{why}");
+    }
 
     #[test]
     fn the_limit_of_open_files_becomes_the_largest_allowed() {

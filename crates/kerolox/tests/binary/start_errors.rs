@@ -218,7 +218,9 @@ fn a_name_server_whose_file_is_broken_keeps_it_and_says_so() {
     let file = dir.write("kvConfig.json", "{\"configTable\":{");
     let before = listing(dir.path());
     let kv = format!("kvConfigPath={}", file.display());
-    check(&Server::start(&["mqnamesrv", "listenPort=0", &kv]).end(), 255, &["kvConfig.json"]);
+    let ended = Server::start(&["mqnamesrv", "listenPort=0", &kv]).end();
+    check(&ended, 255, &["kvConfig.json"]);
+    assert!(!ended.err.iter().any(|line| line.contains("listens")), "it never did: {:#?}", ended.err);
     assert_eq!(listing(dir.path()), before);
 }
 
