@@ -13,7 +13,7 @@ use kerolox_store::{
         memory::{MemDisk, Rng},
     },
     tools::{
-        Kind, Severity,
+        Kind, Severity, Watch,
         dump::{self, Select, Sought},
         repair, stat,
         verify::{Verified, verify},
@@ -359,7 +359,7 @@ fn a_position_lies_somewhere_whatever_stands_there() {
 fn every_reading_tool_tells_how_far_it_is() {
     let world = filled();
     let (disk, options) = (&*world.disk.handle(), &world.options);
-    let told = |run: &mut dyn FnMut(&mut dyn FnMut(u64, u64))| {
+    let told = |run: &mut dyn FnMut(Watch<'_>)| {
         let (mut n, mut last) = (0, (0, 0));
         run(&mut |done, total| {
             assert!(done >= last.0 && done <= total, "{done} of {total} after {last:?}");
@@ -372,7 +372,7 @@ fn every_reading_tool_tells_how_far_it_is() {
     assert!(told(&mut |watch| drop(stat::stat(disk, options, watch).unwrap())) > 1);
     assert!(told(&mut |watch| drop(dump::locate(disk, options, &key, 1, watch).unwrap())) > 1);
     for select in [Select::default(), one] {
-        let mut run = |watch: &mut dyn FnMut(u64, u64)| {
+        let mut run = |watch: Watch<'_>| {
             dump::dump(disk, options, &select, watch, &mut |_, _| ControlFlow::Continue(())).unwrap();
         };
         assert!(told(&mut run) > 1);

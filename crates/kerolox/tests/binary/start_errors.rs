@@ -174,6 +174,25 @@ fn a_directory_of_somebody_else_is_left_as_it_is() {
 }
 
 #[test]
+fn damage_is_logged_as_an_error_and_what_is_cut_off_is_kept() {
+    let dir = Dir::new();
+    let dev = Dev::start(&dir.join("store"));
+    dev.send("Damaged", "one");
+    dev.server.stop();
+    let log = dir.join("store/commitlog/00000000000000000000");
+    let mut bytes = fs::read(&log).expect("the log");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("a message") + 1;
+    bytes[end..end + 3_000].fill(7);
+    fs::write(&log, bytes).expect("write the log");
+    let dev = Dev::start(&dir.join("store"));
+    dev.server.err(|line| (line.contains("ERROR") && line.contains("kerolox.quarantine")).then_some(()));
+    assert_eq!(dev.bodies("Damaged"), ["one"]);
+    dev.server.stop();
+    let kept = fs::read_dir(dir.join("store/kerolox.quarantine")).expect("a copy").next().expect("a file");
+    assert_eq!(fs::read(kept.expect("a file").path()).expect("read it"), [7; 3_000]);
+}
+
+#[test]
 fn log_files_of_two_sizes_are_refused_and_another_size_than_configured_is_kept() {
     let dir = Dir::new();
     let dev = Dev::start(&dir.join("store"));
