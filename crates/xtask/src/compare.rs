@@ -44,6 +44,8 @@ pub struct Options {
     dir: Option<PathBuf>,
     original: PathBuf,
     ours_only: bool,
+    /// Percent of the backlogs of slow rows; less than all is a trial and not recorded.
+    backlog: u32,
     record: bool,
 }
 
@@ -60,6 +62,7 @@ impl Options {
             dir: None,
             original: PathBuf::from("../shared/original/original"),
             ours_only: false,
+            backlog: 100,
             record: true,
         };
         let mut args = args.iter();
@@ -75,10 +78,12 @@ impl Options {
                 "--dir" => options.dir = Some(PathBuf::from(value()?)),
                 "--original" => options.original = PathBuf::from(value()?),
                 "--ours-only" => options.ours_only = true,
+                "--backlog" => options.backlog = value()?.parse()?,
                 "--no-record" => options.record = false,
                 other => bail!("unknown option {other}"),
             }
         }
+        options.record &= options.backlog == 100;
         for row in &options.rows {
             if !ROWS.iter().any(|known| known.name == row) {
                 let known: Vec<_> = ROWS.iter().map(|row| row.name).collect();

@@ -38,6 +38,7 @@ cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against t
                                ../shared/original; alone on the machine, or pairs are repeated and marked
     --rows P1,P2,…  --pairs N (5)  --seconds S (5)  --retries N (3)  --port P (29000)  --dir DIR
     --binary FILE (else a release build)  --original SCRIPT  --ours-only  --no-record
+    --backlog PERCENT (100) of what P11 and P18 read: less is a trial of the command, and not recorded
 ";
 
 fn main() -> Result<()> {

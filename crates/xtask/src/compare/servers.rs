@@ -232,7 +232,12 @@ pub fn wait_for(addr: &str, at_most: Duration) -> Result<TcpStream> {
 }
 
 fn signal(name: &str, pid: u32) -> Result<()> {
-    let status = Command::new("kill").arg(name).arg(pid.to_string()).status().context("run kill")?;
+    let status = Command::new("kill")
+        .arg(name)
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status()
+        .context("run kill")?;
     if status.success() { Ok(()) } else { bail!("process {pid} is gone") }
 }
 

@@ -25,7 +25,7 @@ const COLD: &[&str] = &["accessMessageInMemoryMaxRatio=10"];
 const SENT: &str = "20000";
 /// Queues of the recovery row, and messages in them: 10 GB.
 const RECOVER_QUEUES: u32 = 10_000;
-const RECOVER_MESSAGES: &str = "8500000";
+const RECOVER_MESSAGES: u64 = 8_500_000;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,11 @@ impl Bench<'_> {
         Ok((ours, theirs))
     }
 
+    /// Of a backlog or its room, what was asked for.
+    fn part(&self, all: u64) -> u64 {
+        all * u64::from(self.options.backlog) / 100
+    }
+
     fn note(&self, row: &str, found: &Value) -> Result<()> {
         if !self.options.record {
             return Ok(());
@@ -112,7 +117,7 @@ const BACKLOGS: &[(&str, u32, u32)] = &[("P11 1 KiB", 1_024, 7_000_000), ("P11 8
 pub fn catch_up(bench: &Bench<'_>, original: Option<&Path>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for &(name, size, messages) in BACKLOGS {
-        guard::room(&bench.dir, name, 14)?;
+        guard::room(&bench.dir, name, bench.part(14))?;
         let (ours, theirs) =
             bench.sides(original, |which| caught_up(bench, which, original, name, size, messages))?;
         lines.push(catch_up_line(name, &ours, theirs.as_ref().and_then(|found| found.as_ref().ok())));
@@ -133,6 +138,7 @@ fn caught_up(
     messages: u32,
 ) -> Result<CaughtUp> {
     let server = bench.alone(which, original, COLD)?;
+    let messages = bench.part(messages.into());
     let fill = format!("send -c 8 -w 16 --size {size} --topic Cold --messages {messages}");
     bench.load(&words(&fill), &server, 400.0, 0.0)?;
     let log = server.store.join("commitlog");
@@ -206,7 +212,7 @@ const MANY: &[u32] = &[4, 10_000, 50_000];
 type Touched = Vec<(u32, Result<(Run, Vec<Run>)>)>;
 
 pub fn many(bench: &Bench<'_>, original: Option<&Path>) -> Result<Vec<Line>> {
-    guard::room(&bench.dir, "P13", 12)?;
+    guard::room(&bench.dir, "P13", bench.part(12))?;
     let pairs = bench.options.pairs.min(2);
     let (ours, theirs) = bench.sides(original, |which| touched(bench, which, original, pairs))?;
     let theirs = theirs.and_then(Result::ok);
@@ -298,7 +304,7 @@ struct Recovered {
 }
 
 pub fn recovery(bench: &Bench<'_>, original: Option<&Path>) -> Result<Vec<Line>> {
-    guard::room(&bench.dir, "P18", 16)?;
+    guard::room(&bench.dir, "P18", bench.part(16))?;
     let (ours, theirs) = bench.sides(original, |which| recovered(bench, which, original))?;
     let theirs = theirs.and_then(Result::ok);
     let line = |name: &str, what: &str, floor: f64, pick: &dyn Fn(&Recovered) -> Option<f64>| {
@@ -331,8 +337,8 @@ pub fn recovery(bench: &Bench<'_>, original: Option<&Path>) -> Result<Vec<Line>>
 fn recovered(bench: &Bench<'_>, which: Which, original: Option<&Path>) -> Result<Recovered> {
     let mut server = bench.alone(which, original, &[])?;
     bench.topic(&server, "Recover", RECOVER_QUEUES)?;
-    let fill =
-        format!("send -c 8 -w 16 --topic Recover --queues {RECOVER_QUEUES} --messages {RECOVER_MESSAGES}");
+    let messages = bench.part(RECOVER_MESSAGES);
+    let fill = format!("send -c 8 -w 16 --topic Recover --queues {RECOVER_QUEUES} --messages {messages}");
     bench.load(&words(&fill), &server, 400.0, 0.0)?;
     let (dir, port) = bench.dir_of(which);
     let mut found = Recovered::default();
