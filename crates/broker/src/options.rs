@@ -29,6 +29,8 @@ pub struct Options {
     pub ram_bytes: u64,
     /// What to add to Unix time for the local time of `deleteWhen`.
     pub utc_offset: Millis,
+    /// The same for any Unix time: asked every hour, since summer time comes and goes.
+    pub utc_offset_at: fn(Millis) -> Millis,
     /// The file the broker was started with; changed settings are kept in it.
     pub config_file: Option<PathBuf>,
     /// Own limits.
@@ -86,6 +88,7 @@ impl Options {
             seed: 0,
             ram_bytes: 8 << 30,
             utc_offset: Millis(0),
+            utc_offset_at: |_| Millis(0),
             config_file: None,
             limits: Limits::default(),
         }

@@ -498,6 +498,7 @@ impl Service for Broker {
         self.apply(changes, out);
         self.relays_expire(now, out);
         self.assignments_expire(now, out);
+        self.follow_local_time(now);
         self.stats.tick(now.mono, now.wall);
         let (registrar, facts) = self.facts();
         registrar.tick(now, facts, out);

@@ -107,6 +107,11 @@ impl Stats {
         Stats { utc_offset, ..Stats::default() }
     }
 
+    /// Local time is another one from now on.
+    pub fn set_utc_offset(&mut self, utc_offset: Millis) {
+        self.utc_offset = utc_offset;
+    }
+
     /// Messages were stored in a topic.
     pub fn on_put(&mut self, topic: &str, messages: u64, bytes: u64) {
         self.totals.put.add(messages, bytes);

@@ -144,6 +144,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     options.seed = seed(clock.now().wall);
     options.ram_bytes = ram_bytes();
     options.utc_offset = utc_offset(clock.now().wall);
+    options.utc_offset_at = utc_offset;
     let boot_line = format!(
         "The broker[{}, {}] boot success. serializeType=JSON{suffix}",
         options.broker.broker_name, options.store_host

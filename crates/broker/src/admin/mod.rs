@@ -56,6 +56,8 @@ pub const HANDLERS: &[&[Handler]] = &[
     topics::HANDLERS,
 ];
 
+/// How often the zone of the local time is asked.
+const ZONE_PERIOD: Millis = Millis(3_600_000);
 /// How often a subject that stays wrong is reported.
 const COMPLAIN_PERIOD: Millis = Millis(10 * 60_000);
 
@@ -70,6 +72,8 @@ pub(crate) struct Desk {
     pub complaints: Once,
     /// When the broker was opened.
     pub booted: Now,
+    /// When the zone of the local time is asked again, monotonic.
+    pub zone_due: Millis,
     /// Version of the settings.
     pub config_version: DataVersion,
     /// Where settings are kept, and room is asked for.
@@ -84,6 +88,7 @@ impl Desk {
             assigning: Assigning::default(),
             complaints: Once::every(COMPLAIN_PERIOD),
             booted,
+            zone_due: booted.mono + ZONE_PERIOD,
             config_version: DataVersion { counter: 0, state_version: 0, timestamp: booted.wall.0 },
             disk,
         }
@@ -91,6 +96,20 @@ impl Desk {
 }
 
 impl Broker {
+    /// Follows the change of summer time, for `deleteWhen` and the figures of a day. Looks once an hour.
+    pub(crate) fn follow_local_time(&mut self, now: Now) {
+        if now.mono < self.desk.zone_due {
+            return;
+        }
+        self.desk.zone_due = now.mono + ZONE_PERIOD;
+        let offset = (self.options.utc_offset_at)(now.wall);
+        if offset != self.options.utc_offset {
+            self.options.utc_offset = offset;
+            self.stats.set_utc_offset(offset);
+            self.store.retune(&self.options.for_store());
+        }
+    }
+
     /// Handle of a queue that has messages, or had.
     pub(crate) fn known_slot(&self, topic: &str, queue: u32) -> Option<QueueSlot> {
         self.store.find_slot(topic, QueueId(queue))

@@ -190,3 +190,20 @@ fn the_process_tells_every_figure_of_the_original() {
     assert_eq!(figure("putTps").split(' ').count(), 3);
     assert_eq!(figure("scheduleMessageOffset_1"), "0,0");
 }
+
+#[test]
+fn local_time_follows_the_zone_within_an_hour() {
+    use kerolox_protocol::Millis;
+    let mut options = crate::rig::options();
+    // Summer time comes half an hour after the start.
+    options.utc_offset_at = |wall| {
+        let summer = wall >= crate::rig::START.wall + Millis(1_800_000);
+        Millis(if summer { 7_200_000 } else { 3_600_000 })
+    };
+    options.utc_offset = Millis(3_600_000);
+    let mut rig = Rig::with(options);
+    rig.advance(1_700_000);
+    assert_eq!(rig.broker.options.for_store().retention.utc_offset, Millis(3_600_000));
+    rig.advance(2_000_000);
+    assert_eq!(rig.broker.options.for_store().retention.utc_offset, Millis(7_200_000));
+}
