@@ -142,6 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "looks at what the real implementation left")]
     fn a_file_is_replaced_as_a_whole_in_a_directory_that_is_made() {
         let dir = std::env::temp_dir().join(format!("kerolox-namesrv-disk-{}", std::process::id()));
         let path = dir.join("deep/kvConfig.json");

@@ -22,6 +22,7 @@ fn filled(flush: Flush, n: usize) -> World {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "runs on the real disk, and tidies up")]
 fn on_a_real_directory_messages_outlive_a_restart() {
     let dir = std::env::temp_dir().join(format!("kerolox-store-{}", std::process::id()));
     let mut options = options(Flush::Sync);

@@ -48,9 +48,7 @@ pub fn check(root: &Path) -> Result<Count> {
     }
     for name in DECIDING {
         passed += 1;
-        if !root.join("crates").join(name).join("clippy.toml").exists() {
-            findings.push(format!("crates/{name} decides something and has no clippy.toml with its bans"));
-        }
+        findings.extend(bans(root, name)?);
     }
     for file in sources(&root.join("crates"))? {
         passed += 1;
@@ -65,6 +63,17 @@ pub fn check(root: &Path) -> Result<Count> {
     }
     let failed = findings.len() as u64;
     Ok(Count { passed: u64::saturating_sub(passed, failed), failed, skipped: 0 })
+}
+
+/// Whether a crate that decides has the list of bans, and no other.
+fn bans(root: &Path, name: &str) -> Result<Option<String>> {
+    let list = root.join("crates/deciding.clippy.toml");
+    let wanted = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
+    let has = fs::read_to_string(root.join("crates").join(name).join("clippy.toml")).ok();
+    let wrong = has.as_ref() != Some(&wanted);
+    Ok(wrong.then(|| {
+        format!("crates/{name}/clippy.toml is not a link to ../deciding.clippy.toml, the list of bans")
+    }))
 }
 
 fn arrows(root: &Path, name: &str, allowed: &[&str]) -> Result<Vec<String>> {
@@ -147,6 +156,20 @@ mod tests {
         let manifest = "[package]\nname = \"kerolox-store\"\n[dependencies]\nkerolox-net.workspace = true\n\
             kerolox-protocol = { path = \"x\" }\n[dev-dependencies]\nkerolox-sim.workspace = true\n";
         assert_eq!(dependencies(manifest), ["net", "protocol"]);
+    }
+
+    #[test]
+    fn another_list_of_bans_is_seen_and_a_missing_one_too() {
+        let root = std::env::temp_dir().join(format!("kerolox-tidy-{}", std::process::id()));
+        for name in ["same", "other", "none"] {
+            fs::create_dir_all(root.join("crates").join(name)).unwrap();
+        }
+        fs::write(root.join("crates/deciding.clippy.toml"), "a = 1\n").unwrap();
+        fs::write(root.join("crates/same/clippy.toml"), "a = 1\n").unwrap();
+        fs::write(root.join("crates/other/clippy.toml"), "").unwrap();
+        let found = ["same", "other", "none"].map(|name| bans(&root, name).unwrap().is_some());
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, [false, true, true]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Owns file descriptors and the store lock. The only file of this crate that may talk to the operating
 //! system; knows nothing of what the files mean. Everything here may block.
 
+#![expect(clippy::disallowed_methods, reason = "the real implementation of the Disk trait")]
+
 use std::{
     io::{self, IoSliceMut},
     num::NonZeroU64,
