@@ -24,7 +24,7 @@ pub(crate) const REPLICATION: &str = "replication";
 pub(crate) const CONTROLLER: &str = "failover by controllers";
 pub(crate) const TRANSACTIONS: &str = "transaction messages";
 pub(crate) const ACL: &str =
-    "access control; until then administration is open to `adminNetworks` only, and messages are open to all";
+    "access control; until then `true` ends the start, and administration is open to `adminNetworks` only";
 pub(crate) const SQL: &str = "SQL92 filters";
 pub(crate) const STATS: &str = "statistics";
 pub(crate) const TIMER: &str = "delays of any length";
