@@ -38,6 +38,8 @@ pub enum Wanted {
     Closed,
     /// The end of the connection when no more bytes come, and no answer.
     Unfinished,
+    /// An error code before the rest of a frame came that is too large, and the end when no more bytes come.
+    Refused,
     /// No answer, and the connection goes on: nobody waits for one.
     Silence,
     /// Success: it looks odd, and clients do send it.
@@ -109,7 +111,7 @@ impl Target {
         for piece in &case.pieces {
             wire.send(piece);
         }
-        if case.wanted == Wanted::Unfinished {
+        if matches!(case.wanted, Wanted::Unfinished | Wanted::Refused) {
             wire.finish();
         } else {
             wire.send(&good(case.to));
@@ -128,6 +130,7 @@ impl Target {
         let fits = match case.wanted {
             Wanted::Error => is_error || closed,
             Wanted::Closed | Wanted::Unfinished => bad.is_none() && closed,
+            Wanted::Refused => is_error && closed,
             Wanted::Silence => bad.is_none() && !closed,
             Wanted::Fine => bad.is_some() && !is_error,
             Wanted::Either => bad.is_some() || closed,
@@ -144,7 +147,8 @@ impl Target {
         let waits = matches!(wanted, Wanted::Error | Wanted::Fine | Wanted::Either);
         let (mut bad, mut good) = (None, false);
         // A header that cannot be read ends the connection, yet what came whole with it is still answered.
-        while !good || (waits && bad.is_none()) || matches!(wanted, Wanted::Closed | Wanted::Unfinished) {
+        let ends = matches!(wanted, Wanted::Closed | Wanted::Unfinished | Wanted::Refused);
+        while !good || (waits && bad.is_none()) || ends {
             match wire.next() {
                 None => return (bad, true),
                 Some(answer) if answer.header.opaque == GOOD && answer.header.is_response() => good = true,
