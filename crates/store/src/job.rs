@@ -16,7 +16,7 @@ use crate::{
     disk::{Disk, Paths, Space},
     ends::Ends,
     index::{IndexDone, IndexJob, Mark},
-    log::{Reserve, Reserved, Segment, Unflushed, Warm, Zero},
+    log::{Reserve, Reserved, Segment, Unflushed, Zero},
     queue::{
         QueueWrite,
         files::{Files, Touched},
@@ -47,7 +47,6 @@ pub(crate) enum Work {
     Reserve(Reserve),
     Leave(Box<Leave>),
     Zero(Zero),
-    Warm(Warm),
     Probe(Probe),
     Remove(Remove),
     Shrink(Shrink),
@@ -65,7 +64,6 @@ pub(crate) enum Outcome {
     Spare(Result<Segment, (PathBuf, io::Error)>),
     Reserved(io::Result<Reserved>),
     Zeroed(io::Result<u64>),
-    Warmed(u64),
     Probed(Probed),
     Removed(io::Result<Vec<(u64, PathBuf)>>),
     Shrunk(io::Result<bool>),
@@ -161,7 +159,7 @@ impl StoreJob {
 
     /// Whether it makes ready what the log will need soon: it must not stand behind long ones either.
     pub fn is_ahead(&self) -> bool {
-        matches!(self.0, Work::Spare { .. } | Work::Reserve(_) | Work::Zero(_) | Work::Warm(_))
+        matches!(self.0, Work::Spare { .. } | Work::Reserve(_) | Work::Zero(_))
     }
 
     /// Does the work. Blocks on the disk.
@@ -185,7 +183,6 @@ impl StoreJob {
             }
             Work::Reserve(reserve) => Outcome::Reserved(reserve.run()),
             Work::Zero(zero) => Outcome::Zeroed(zero.run()),
-            Work::Warm(warm) => Outcome::Warmed(warm.run()),
             Work::Probe(probe) => Outcome::Probed(probe.run()),
             Work::Remove(remove) => Outcome::Removed(remove.run()),
             Work::Shrink(shrink) => Outcome::Shrunk(shrink.run()),

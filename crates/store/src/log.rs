@@ -15,7 +15,7 @@ mod ahead;
 mod chunks;
 mod segment;
 
-pub(crate) use ahead::{Reserve, Reserved, Warm, Zero};
+pub(crate) use ahead::{Reserve, Reserved, Zero};
 pub(crate) use segment::{Segment, create as create_segment, file_name, parse_file_name, put_away};
 
 use crate::{
@@ -71,8 +71,6 @@ pub(crate) struct Log {
     dir_dirty: bool,
     /// Zeros are written up to here.
     zeroed: u64,
-    /// Pages are in memory up to here.
-    warmed: u64,
     /// Between the log and the job that writes zeros.
     gate: Arc<Gate>,
     /// Whether the disk has room to take files whole.
@@ -107,7 +105,6 @@ impl Log {
             flushed: end,
             dir_dirty: false,
             zeroed: 0,
-            warmed: 0,
             gate: Arc::default(),
             ample: false,
             pads: false,
@@ -364,21 +361,6 @@ impl Log {
         }
         let (base, gate) = (last.base, Arc::clone(&self.gate));
         Some(last.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
-    }
-
-    /// The next part whose pages should be in memory before the log writes there, once the log is busy.
-    pub(crate) fn wants_pages(&self) -> Option<io::Result<Warm>> {
-        let from = self.warmed.max(self.end.next_multiple_of(ahead::BLOCK));
-        if from >= self.end + ahead::PAGES_FEW || !self.is_busy() {
-            return None;
-        }
-        let segment = self.ahead_file(from)?;
-        let (base, to) = (segment.base, (segment.base + self.segment_bytes).min(from + ahead::PAGES_JOB));
-        Some(segment.file(&*self.disk).map(|file| Warm { file, base, from, to }))
-    }
-
-    pub(crate) fn set_warmed(&mut self, upto: u64) {
-        self.warmed = self.warmed.max(upto);
     }
 
     /// The file that holds `at`, the one made ahead included.

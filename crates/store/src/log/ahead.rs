@@ -10,9 +10,6 @@
 //! so that no flush has to carry them. Old files are not renamed for reuse instead: a 4.9 broker does not
 //! compare positions and would take their records for new ones.
 //!
-//! **Pages in memory**, elsewhere: the first write to a page has to find memory for it, which costs the log more
-//! than the copy. Reading blocks that were never written brings in pages of zeros, without the device.
-//!
 //! The zeros are written by a job while the log goes on. Neither may touch the other's bytes, so both pass a
 //! gate: the log claims what it is about to write, the job leaves claimed bytes alone.
 
@@ -31,11 +28,6 @@ pub(super) const BLOCK: u64 = 4096;
 pub(super) const SCARCE: u64 = 96 << 20;
 /// Made by one job, so that others get their turn.
 pub(super) const JOB: u64 = 16 << 20;
-/// Bytes of pages ahead of the end, below which more are brought in; and those of one job.
-pub(super) const PAGES_FEW: u64 = 64 << 20;
-pub(super) const PAGES_JOB: u64 = 4 << 20;
-/// Asked of the system at once, which may cut larger wishes short.
-const PAGES_STEP: u64 = 128 << 10;
 /// A file with so many bytes in it is busy, or with one in so many of its own.
 pub(super) const BUSY_BYTES: u64 = 32 << 20;
 pub(super) const BUSY_SHARE: u64 = 32;
@@ -112,29 +104,6 @@ impl Zero {
         }
         self.file.sync()?;
         Ok(self.to)
-    }
-}
-
-/// A part of a log file whose pages are wanted in memory.
-#[derive(Debug)]
-pub(crate) struct Warm {
-    pub(super) file: Arc<dyn File>,
-    /// Log position of the file's first byte.
-    pub(super) base: u64,
-    pub(super) from: u64,
-    pub(super) to: u64,
-}
-
-impl Warm {
-    /// Brings them in, as far as the system likes; gives the position up to which it was asked.
-    pub(crate) fn run(&self) -> u64 {
-        let mut at = self.from;
-        while at < self.to {
-            let end = (at + PAGES_STEP).min(self.to);
-            self.file.advise(at - self.base, end - at, true);
-            at = end;
-        }
-        self.to
     }
 }
 

@@ -6,7 +6,6 @@
 //! | write-behind, checkpoint, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
 //! | a log file made ahead | the last is three quarters full; one under [`Flush::Sync`] | one |
 //! | room reserved in the last log file | it is busy | one |
-//! | pages ahead of the end brought into memory | the last log file is busy, under [`Flush::Async`] | one |
 //! | zeros ahead of the end | few are left, under [`Flush::Sync`] | one |
 //! | probe of the disk, deletion of log files | after an interval | one |
 
@@ -71,7 +70,6 @@ pub(super) struct Agenda {
     digest: Digest,
     spare_busy: bool,
     reserving: bool,
-    warming: bool,
     zeroing: bool,
     pub(super) probing: bool,
     pub(super) last_probe: Option<Millis>,
@@ -135,7 +133,6 @@ impl Agenda {
             digest,
             spare_busy: false,
             reserving: false,
-            warming: false,
             zeroing: false,
             probing: false,
             last_probe: None,
@@ -171,7 +168,6 @@ impl Store {
         self.index_job(now, into);
         self.spare_job(into);
         self.reserve_job(into);
-        self.warm_job(into);
         self.zero_job(into);
         self.probe_job(now, into);
         into.extend(self.agenda.deletion.take().map(StoreJob));
@@ -252,10 +248,6 @@ impl Store {
                         self.poison("reserving room in the log", &why);
                     }
                 }
-            }
-            Outcome::Warmed(upto) => {
-                self.agenda.warming = false;
-                self.log.set_warmed(upto);
             }
             Outcome::Zeroed(result) => {
                 self.agenda.zeroing = false;
@@ -414,7 +406,7 @@ impl Store {
         let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
         let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
         let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
-        let ahead = agenda.spare_busy || agenda.reserving || agenda.warming || agenda.zeroing;
+        let ahead = agenda.spare_busy || agenda.reserving || agenda.zeroing;
         let idle = !ahead && !agenda.probing && !agenda.trash.is_busy();
         let stop = self.stopping && all_done && idle;
         let due =
@@ -578,23 +570,6 @@ impl Store {
             }
             Some(Err(why)) => {
                 self.poison("opening a log file to reserve room", &why);
-            }
-            None => {}
-        }
-    }
-
-    /// Where blocks are written twice, with zeros first, pages would have to be read from the disk.
-    fn warm_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.options.flush != Flush::Async || self.agenda.warming || self.stopping {
-            return;
-        }
-        match self.log.wants_pages() {
-            Some(Ok(warm)) => {
-                self.agenda.warming = true;
-                into.push(StoreJob(Work::Warm(warm)));
-            }
-            Some(Err(why)) => {
-                self.poison("opening a log file to bring it into memory", &why);
             }
             None => {}
         }
