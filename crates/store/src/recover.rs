@@ -13,6 +13,7 @@
 
 mod aside;
 mod dirs;
+mod places;
 mod queues;
 mod scan;
 
@@ -23,7 +24,7 @@ use crate::{
     ends::Ends,
     index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
     job::{Dirty, Flushed},
-    line::Line,
+    line::{Level, Line},
     log::Log,
     open::{Cause, OpenError},
     options::Options,
@@ -138,6 +139,9 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         dirty: Dirty::default(),
         damaged: Vec::new(),
         odd: BTreeMap::new(),
+        taken: BTreeMap::new(),
+        lost: Vec::new(),
+        keeps_places: false,
         tail: None,
         report,
     };
@@ -221,6 +225,12 @@ struct Recovery<'a> {
     damaged: Vec<Range<u64>>,
     /// Entries that do not follow their predecessors, by queue.
     odd: BTreeMap<QueueSlot, Placed>,
+    /// Ends of queues that records in damaged parts tell.
+    taken: BTreeMap<QueueSlot, u64>,
+    /// Damage that was met now: records there had places in queues.
+    lost: Vec<Range<u64>>,
+    /// Queues were filled up to where lost records were.
+    keeps_places: bool,
     /// What is cut off the log and is more than a crash explains; and what to say of it.
     tail: Option<(Range<u64>, Line)>,
     report: Opened,
@@ -347,6 +357,7 @@ impl Recovery<'_> {
                         good - at
                     )));
                     self.damaged.push(at..good);
+                    self.note_lost(&mut cursor, at..good)?;
                     at = good;
                 }
                 None if at < flushed => {
@@ -355,6 +366,7 @@ impl Recovery<'_> {
                          aside"
                     )));
                     self.damaged.push(at..flushed);
+                    self.note_lost(&mut cursor, at..flushed)?;
                     at = flushed;
                 }
                 Some(good) => {
@@ -370,7 +382,8 @@ impl Recovery<'_> {
         self.judge_tail(&mut cursor, at, left, &ended)?;
         self.log = log;
         self.log.reset_end(at);
-        self.decide_odd()
+        self.decide_odd()?;
+        self.keep_places()
     }
 
     /// What stands behind the end of the log is cut off. A crash tears one record; all else is kept as a copy.
@@ -400,6 +413,10 @@ impl Recovery<'_> {
                 "the crash left {n} bytes behind the log's end at {at} ({why}); they are cut off"
             ))
         };
+        if line.level == Level::Error {
+            // Not what a crash tears: it was stored, and may have been read.
+            self.note_lost(cursor, at..to)?;
+        }
         self.tail = Some((at..to, line));
         Ok(())
     }
@@ -435,6 +452,7 @@ impl Recovery<'_> {
         let slots: Vec<QueueSlot> = self.queues.queues_of(topic).into_iter().collect();
         for slot in slots {
             self.odd.remove(&slot);
+            self.taken.remove(&slot);
             self.files.forget(slot);
             self.queues.clear(slot);
         }
@@ -477,6 +495,7 @@ impl Recovery<'_> {
         if odd.offset > next && odd.offset - next <= FILL_MAX {
             (next..odd.offset).for_each(|_| self.queues.push(slot, QueueEntry::BLANK));
         } else {
+            self.taken.remove(&slot);
             self.files.forget(slot);
             self.queues.clear(slot);
             self.queues.restore(slot, odd.offset, odd.offset);
@@ -543,14 +562,10 @@ impl Recovery<'_> {
                 let text = format!("{text}, a copy is in {}", copy.display());
                 self.report.lines.push(Line { level, text });
             }
+            self.settle_places(from, left)?;
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
-            if left.aborted && left.same_boot && !mutant!(RewriteSkipped) {
-                // The last owner may have ended because of a failed sync. What it had not flushed stands in
-                // the page cache, and perhaps nowhere else, though the system takes it for written.
-                let durable = if self.report.foreign { from } else { left.flushed };
-                self.log.rewrite(durable, end).map_err(OpenError::io(&dir))?;
-            }
+            self.rewrite(&self.log, from, left).map_err(OpenError::io(&dir))?;
             self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;
         }
         if self.report.foreign {
@@ -558,6 +573,16 @@ impl Recovery<'_> {
             self.report.lines.extend(cleared.map_err(OpenError::io(self.files.dir()))?);
         }
         Ok(())
+    }
+
+    /// The last owner may have ended because of a failed sync. What it had not flushed stands in the page cache, and
+    /// perhaps nowhere else, though the system takes it for written.
+    fn rewrite(&self, log: &Log, from: u64, left: &Left) -> io::Result<()> {
+        if !left.aborted || !left.same_boot || mutant!(RewriteSkipped) {
+            return Ok(());
+        }
+        let durable = if self.report.foreign { from } else { left.flushed };
+        log.rewrite(durable, log.end().0)
     }
 
     /// Opens the index and gives it the keys that it lacks.

@@ -2,8 +2,8 @@
 
 mod harness;
 
-use harness::{World, options};
-use kerolox_protocol::Millis;
+use harness::{World, options, read_all};
+use kerolox_protocol::{Millis, QueueId};
 use kerolox_store::{
     Cause, Flush, Level, Store,
     disk::{Disk, Open, memory::MemDisk},
@@ -141,7 +141,8 @@ fn a_flipped_bit_in_the_last_record_of_a_clean_foreign_store_is_no_torn_tail() {
     assert_eq!(cut_lines(&world), [Level::Error], "{:?}", world.opened.lines);
     assert_eq!(kept(&world.disk), lost);
     assert_eq!(world.store().end().0, at);
-    goes_on(&mut world);
+    assert_eq!(world.append("T", 0, 100).unwrap().queue_offset.0, last.offset + 1);
+    world.reopen();
 }
 
 #[test]
@@ -211,4 +212,72 @@ fn what_was_set_aside_earlier_is_not_replaced() {
     let mut found: Vec<u8> = all_kept(&world.disk).iter().map(|bytes| bytes[0]).collect();
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3]);
+}
+
+#[test]
+fn the_place_of_a_rotten_record_at_the_end_of_its_queue_is_not_given_out_again() {
+    // In its body, so that its head tells the place; in its size, so that only the queue's file does.
+    for byte in [120, 3] {
+        // Another broker's, stopped: the last record of the log. After a crash: the last of its queue, in the middle.
+        for middle in [false, true] {
+            let mut world = if middle { flushed_then_killed() } else { ended(true, false) };
+            let queue = world.sent.iter().rposition(|sent| sent.topic == "T").unwrap();
+            let rotten = world.sent.remove(queue);
+            world.disk.flip(Path::new(FIRST), rotten.end.0 - rotten.size + byte, 4).unwrap();
+            world.open();
+            let told = world.opened.lines.iter().filter(|line| line.contains("their places stay taken"));
+            assert_eq!(told.count(), 1, "{byte} {middle}: {:?}", world.opened.lines);
+            // Killed before anything else happened.
+            world.store = None;
+            world.disk = world.disk.kill();
+            world.open();
+            let next = world.append("T", 0, 100).unwrap().queue_offset.0;
+            assert_eq!(next, rotten.offset + 1, "{byte} {middle}: {:?}", world.opened.lines);
+            world.reopen();
+            let of_topic = world.sent.iter().filter(|sent| sent.topic == "T");
+            let expected: Vec<_> = of_topic.map(|sent| (sent.offset, sent.body.clone())).collect();
+            assert_eq!(read_all(world.store(), "T", 0, 0), expected);
+        }
+    }
+}
+
+#[test]
+fn a_kept_place_outlives_a_kill_at_any_moment_of_recovery() {
+    let mut world = ended(false, true);
+    // Two, since one could be torn by the crash.
+    for rotten in world.sent.split_off(3) {
+        world.disk.flip(Path::new(FIRST), rotten.end.0 - rotten.size + 120, 4).unwrap();
+    }
+    world.disk.record();
+    drop(Store::open(world.disk.handle(), world.options.clone(), Millis(0)).unwrap());
+    let trace = world.disk.take_trace();
+    for point in 0..=trace.len() {
+        let disk = trace.killed(point);
+        let (store, opened) = Store::open(disk.handle(), world.options.clone(), Millis(0)).unwrap();
+        let slot = store.find_slot("T", QueueId(0)).unwrap();
+        assert_eq!(store.bounds(slot).max.0, 5, "{point}: {:?}", opened.lines);
+    }
+}
+
+/// A store of two topics, flushed, with queue files, and killed before the queues' ends were written down.
+fn flushed_then_killed() -> World {
+    let mut options = options(Flush::Async);
+    options.checkpoint_interval = Millis(i64::MAX / 2);
+    options.checkpoint_bytes = u64::MAX;
+    let mut world = World::on(MemDisk::new(), options);
+    // The first checkpoint comes at once, the second never.
+    for topics in [&["T"][..], &["T", "T", "T", "U", "U"]] {
+        for topic in topics {
+            world.append(topic, 0, 400).unwrap();
+        }
+        world.store().commit().unwrap();
+        for _ in 0..3 {
+            world.pass(100);
+            world.settle();
+        }
+    }
+    world.store = None;
+    world.jobs.clear();
+    world.disk = world.disk.kill();
+    world
 }

@@ -55,6 +55,25 @@ pub(super) fn restore_all(
     Ok(())
 }
 
+/// Shows every queue that has a directory.
+pub(super) fn each_dir(
+    disk: &dyn Disk,
+    files: &Files,
+    mut show: impl FnMut(&str, QueueId),
+) -> io::Result<()> {
+    for topic in disk.list(files.dir())?.iter().filter(|topic| topic.is_dir) {
+        if names::check(&topic.name, 255).is_err() {
+            continue;
+        }
+        for queue in disk.list(&files.dir().join(&topic.name))?.iter().filter(|queue| queue.is_dir) {
+            if let Some(id) = queue.name.parse().ok().filter(|id| *id <= i32::MAX as u32) {
+                show(&topic.name, QueueId(id));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Numbers of the files, in order; the last unbroken run of them.
 fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Line>) -> Vec<u64> {
     let mut numbers: Vec<u64> = Vec::new();
@@ -99,9 +118,10 @@ impl One<'_> {
         let (Some(low), Some(high)) = (numbers.first(), numbers.last()) else { return Ok(None) };
         let per_file = self.files.per_file();
         let (low, high) = (low * per_file, (high + 1) * per_file);
-        // The original's fillers tell position 0: they count as before everything, wherever they are.
-        let next = partition(low, high, |at| Ok(self.entry(at)?.is_some_and(|entry| entry.at.0 < before)))?;
+        let filled = partition(low, high, |at| Ok(self.entry(at)?.is_some()))?;
         let place = Place { slot: self.slot, topic: self.topic, id: self.id };
+        // Entries without a message tell position 0 wherever they are. At the end they are kept places.
+        let next = self.files.first_kept(place, low..filled, before)?;
         let min = self.files.first_kept(place, low..next, first)?;
         Ok(Some((min, next)))
     }

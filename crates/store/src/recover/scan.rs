@@ -15,7 +15,7 @@ use kerolox_protocol::{
     Millis,
     record::{BLANK_BYTES, Entry, FIXED_BYTES, MAGIC, MAGIC_BLANK, MAGIC_V2, Record, parse},
 };
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 20;
@@ -166,6 +166,60 @@ impl<'a> Cursor<'a> {
     }
 
     fn find_in(&mut self, from: u64, end: u64, since: Millis) -> io::Result<Option<u64>> {
+        self.each_candidate(from, end, |cursor, at| {
+            let found = cursor.look(at)?;
+            Ok(matches!(found, Found::Record(record) if record.store_ms >= since).then_some(at))
+        })
+    }
+
+    /// Shows the records in a damaged part of the log that can still be read in all but their bodies: what they tell
+    /// of themselves is probably true, and their queues must not give their places to others.
+    pub(super) fn each_rotten(
+        &mut self,
+        part: Range<u64>,
+        mut show: impl FnMut(&Record<'_>),
+    ) -> io::Result<()> {
+        let mut from = part.start;
+        while from < part.end {
+            if let Some(record) = self.rotten(from)? {
+                show(&record);
+                // What looks like a record in its body is none.
+                from += u64::from(record.size);
+                continue;
+            }
+            let Some(end) = self.segment_end(from) else { break };
+            let until = end.min(part.end);
+            let next = self
+                .each_candidate(from, until, |cursor, at| Ok(cursor.rotten(at)?.is_some().then_some(at)))?;
+            from = next.unwrap_or(until);
+        }
+        Ok(())
+    }
+
+    /// The record at `at`, whatever its body is.
+    fn rotten(&mut self, at: u64) -> io::Result<Option<Record<'_>>> {
+        let left = self.segment_end(at).map_or(0, |end| end - at);
+        if left < FIXED_BYTES as u64 {
+            return Ok(None);
+        }
+        let size = be32(self.fetch(at, FIXED_BYTES)?, 0) as usize;
+        if size < FIXED_BYTES || size as u64 > left {
+            return Ok(None);
+        }
+        Ok(match parse(self.fetch(at, size)?) {
+            Ok(Entry::Message(record)) if record.physical_offset.unsigned_abs() == at => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Calls `take` for positions of one file where a record may begin, up to a long run of zeros, until it gives
+    /// anything.
+    fn each_candidate(
+        &mut self,
+        from: u64,
+        end: u64,
+        mut take: impl FnMut(&mut Self, u64) -> io::Result<Option<u64>>,
+    ) -> io::Result<Option<u64>> {
         let mut at = from;
         let mut zeros = 0u64;
         while at + (FIXED_BYTES as u64) <= end && zeros < ZEROS_MAX {
@@ -179,10 +233,8 @@ impl<'a> Cursor<'a> {
             zeros = 0;
             let candidates: Vec<u64> = candidates(bytes, at).collect();
             for candidate in candidates {
-                if let Found::Record(record) = self.look(candidate)?
-                    && record.store_ms >= since
-                {
-                    return Ok(Some(candidate));
+                if let Some(found) = take(self, candidate)? {
+                    return Ok(Some(found));
                 }
             }
             // A record's head may lie over the border of two windows.
