@@ -78,6 +78,7 @@ mod pull;
 mod query;
 mod random;
 mod reply;
+mod rot;
 mod sendback;
 mod transaction;
 

@@ -10,6 +10,7 @@ use crate::{
     clients::{MessageModel, serve::shown},
     hint, hold,
     produce::Origin,
+    rot::Rot,
     topics::{OFFSET_MOVED_TOPIC, PERM_READ},
 };
 use kerolox_filter::{Kind, Tags};
@@ -20,8 +21,9 @@ use kerolox_protocol::{
     rpc::consume::{LitePullMessage, PullMessage, PullReply, PullRequest},
     scan::{self, Pull},
 };
-use kerolox_store::{Bounds, Plan, PlanStatus, QueueSlot, ReadLimits, Slices};
-use std::io;
+use kerolox_store::{Bounds, Filled, Plan, PlanStatus, QueueSlot, ReadLimits, Rotten, Slices};
+use std::{io, sync::Arc};
+use tracing::error;
 
 handlers![PullMessage, LitePullMessage];
 
@@ -233,7 +235,9 @@ impl Broker {
         if kept.to.oneway {
             return;
         }
-        out.send_fill(kept.to.conn, Box::new(PullFill { to: kept.to, fields, slices: found.slices }));
+        let rot = Arc::clone(&self.desk.rot);
+        let Found { slices, first, .. } = found;
+        out.send_fill(kept.to.conn, Box::new(PullFill { kept, fields, slices, first, asked: now.mono, rot }));
     }
 
     /// The member of the broker group to ask next: with `slaveReadEnable`, readers that are far behind are sent
@@ -288,6 +292,8 @@ struct Read {
 
 struct Found {
     slices: Slices,
+    /// Offset of the first message.
+    first: QueueOffset,
     count: u64,
     bytes: u64,
 }
@@ -321,6 +327,7 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
     };
     let found = (plan.status == PlanStatus::Found).then_some(Found {
         slices: plan.slices,
+        first: plan.first,
         count: plan.count as u64,
         bytes: plan.bytes,
     });
@@ -330,31 +337,84 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
 /// A pull answer whose records are still in the log.
 #[derive(Debug)]
 struct PullFill {
-    to: Ticket,
+    kept: Kept,
     fields: PullReply,
     slices: Slices,
+    /// Offset of the first message.
+    first: QueueOffset,
+    /// When it was asked for, monotonic.
+    asked: Millis,
+    rot: Arc<Rot>,
 }
 
 impl PullFill {
-    /// Header and records; nothing stays in `out` unless `read` has read all.
+    /// Header and records; nothing stays in `out` unless `read` needed no device that it may not wait for.
     fn write(
         &self,
         out: &mut Vec<u8>,
-        read: impl FnOnce(&Slices, &mut Vec<u8>) -> io::Result<bool>,
+        read: impl FnOnce(&Slices, &mut Vec<u8>) -> io::Result<Filled>,
     ) -> io::Result<bool> {
         let start = out.len();
         let body = usize::try_from(self.slices.total_len()).map_err(|_| io::ErrorKind::InvalidData)?;
         out.reserve(body + 320);
-        scan::answer::write_pulled(self.to.codec, code::SUCCESS, self.to.opaque, &self.fields, body, out);
+        self.write_header(&self.fields, body, out);
         let at = out.len();
         let result = match read(&self.slices, out) {
-            Ok(true) if out.len() - at != body => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Filled::All) if out.len() - at != body => Err(io::ErrorKind::UnexpectedEof.into()),
             result => result,
         };
-        if !matches!(result, Ok(true)) {
-            out.truncate(start);
+        let good = match result {
+            Ok(Filled::All) => return Ok(true),
+            Ok(Filled::Until(rotten)) => Ok(Some((rotten, out.split_off(at)))),
+            Ok(Filled::NotCached) => Ok(None),
+            Err(why) => Err(why),
+        };
+        out.truncate(start);
+        let Some((rotten, good)) = good? else { return Ok(false) };
+        self.write_before(&rotten, &good, out);
+        Ok(true)
+    }
+
+    fn write_header(&self, fields: &PullReply, body: usize, out: &mut Vec<u8>) {
+        let to = &self.kept.to;
+        scan::answer::write_pulled(to.codec, code::SUCCESS, to.opaque, fields, body, out);
+    }
+
+    /// What stands before a rotten record. When it is the first, nothing, and the consumer is sent on behind it: it
+    /// would ask for it for ever.
+    fn write_before(&self, rotten: &Rotten, good: &[u8], out: &mut Vec<u8>) {
+        if good.is_empty() {
+            self.report(rotten);
+            let fields = PullReply { next_begin_offset: (self.first + 1).wire(), ..self.fields.clone() };
+            let (code, remark) = (code::PULL_RETRY_IMMEDIATELY, Some("MESSAGE_WAS_REMOVING".to_owned()));
+            let answer = Answer { code, ext: Some(fields.to_ext()), remark, body: Vec::new() };
+            return answer.write(&self.kept.to, out);
         }
-        result
+        let fields = PullReply { next_begin_offset: self.behind(rotten), ..self.fields.clone() };
+        self.write_header(&fields, good.len(), out);
+        out.extend_from_slice(good);
+    }
+
+    /// Where to read on behind the records before a rotten one. No CRC covers what the last of them tells: what
+    /// cannot be is not believed, and at worst a message comes twice.
+    fn behind(&self, rotten: &Rotten) -> i64 {
+        let least = self.first.wire().saturating_add(rotten.before as i64);
+        let told = rotten.last_offset.map(|last| last.saturating_add(1));
+        told.filter(|told| (least..self.fields.next_begin_offset).contains(told)).unwrap_or(least)
+    }
+
+    fn report(&self, rotten: &Rotten) {
+        if self.rot.pass_over(self.asked, rotten.at.0) {
+            error!(
+                topic = %self.kept.topic,
+                queue = self.kept.queue.0,
+                offset = self.first.0,
+                at = rotten.at.0,
+                group = %self.kept.group,
+                "a message is damaged on the disk and lost: consumers go on behind it; look at the disk, and run \
+                 store verify"
+            );
+        }
     }
 }
 
@@ -364,15 +424,15 @@ impl Fill for PullFill {
     }
 
     fn try_fill(&self, out: &mut Vec<u8>) -> io::Result<bool> {
-        self.write(out, |slices, out| slices.read_cached_into(out))
+        self.write(out, Slices::fill_cached)
     }
 
     fn fill(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.write(out, |slices, out| slices.read_into(out).map(|()| true)).map(drop)
+        self.write(out, Slices::fill).map(drop)
     }
 
     fn failed(&self, why: &io::Error, out: &mut Vec<u8>) {
         let remark = format!("store getMessage return null: the log cannot be read: {why}");
-        answer::Answer::from(Fail::error(remark)).write(&self.to, out);
+        answer::Answer::from(Fail::error(remark)).write(&self.kept.to, out);
     }
 }

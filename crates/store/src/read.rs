@@ -9,7 +9,7 @@ mod time;
 
 pub(crate) use time::head_time;
 
-pub use slices::Slices;
+pub use slices::{Filled, Rotten, Slices};
 pub use time::Boundary;
 
 use crate::{
@@ -73,6 +73,8 @@ pub struct Plan {
     pub bounds: Bounds,
     /// The records.
     pub slices: Slices,
+    /// Offset of the first record; of no meaning without one.
+    pub first: QueueOffset,
     /// How many records.
     pub count: usize,
     /// Their bytes.
@@ -96,6 +98,7 @@ impl Store {
             next,
             bounds,
             slices: Slices::default(),
+            first: from,
             count: 0,
             bytes: 0,
             lag: 0,
@@ -126,7 +129,7 @@ impl Store {
         let mut taken = Taken::new(self, limits);
         let (scan_max, count_max) = (SCAN_ENTRIES_MIN.max(limits.count), limits.count.max(1));
         let mut entries = Vec::new();
-        let mut next = from;
+        let (mut first, mut next) = (from, from);
         let mut status = PlanStatus::NoMatched;
         let more = |next: QueueOffset| ((next.0 - from.0) as usize) < scan_max && next < bounds.max;
         'scan: while more(next) && taken.count < count_max {
@@ -149,6 +152,9 @@ impl Store {
                     }
                 } else if accept(entry.tags_code) && taken.take(self, entry).is_ok() {
                     status = PlanStatus::Found;
+                    if taken.count == 1 {
+                        first = QueueOffset(next.0 - 1);
+                    }
                 }
             }
         }
@@ -160,7 +166,7 @@ impl Store {
         }
         let Taken { mut slices, count, bytes, lag, .. } = taken;
         slices.settle(&self.log);
-        Plan { status, next, bounds, slices, count, bytes, lag }
+        Plan { status, next, bounds, slices, first, count, bytes, lag }
     }
 
     /// Records of a topic whose key has the same hash as `key`, stored in a time; the caller compares the keys.

@@ -33,6 +33,7 @@ use crate::{
     clients::{self, assign::Assigning},
     locks, offsets,
     once::Once,
+    rot::Rot,
 };
 use kerolox_net::Now;
 use kerolox_protocol::{Millis, QueueId, QueueOffset, body::DataVersion};
@@ -70,6 +71,8 @@ pub(crate) struct Desk {
     pub assigning: Assigning,
     /// What was reported lately.
     pub complaints: Once,
+    /// Records that pulls passed over.
+    pub rot: Arc<Rot>,
     /// When the broker was opened.
     pub booted: Now,
     /// When the zone of the local time is asked again, monotonic.
@@ -87,6 +90,7 @@ impl Desk {
             relays: relay::Relays::default(),
             assigning: Assigning::default(),
             complaints: Once::every(COMPLAIN_PERIOD),
+            rot: Arc::default(),
             booted,
             zone_due: booted.mono + ZONE_PERIOD,
             config_version: DataVersion { counter: 0, state_version: 0, timestamp: booted.wall.0 },

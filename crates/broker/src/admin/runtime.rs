@@ -91,6 +91,7 @@ impl Broker {
         put("putTps", self.stats.rates(|totals| totals.put.messages));
         put("getFoundTps", self.stats.rates(|totals| totals.got.calls));
         put("getMissTps", self.stats.rates(|totals| totals.missed));
+        put("rottenRecordsPassedOver", self.desk.rot.passed_over().to_string());
         put("getTotalTps", self.stats.rates(|totals| totals.got.calls + totals.missed));
         let transferred = self.stats.rates(|totals| totals.got.messages);
         // One name is the original's, the other its 5.x tools'.

@@ -14,6 +14,7 @@ mod relays;
 mod replies;
 mod retry;
 mod rig;
+mod rot;
 mod service;
 mod settings;
 mod state;

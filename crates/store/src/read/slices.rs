@@ -1,10 +1,11 @@
 //! Bytes of the log on their way to a reader.
 
 use crate::{disk::File, log::Log, types::QueueEntry};
+use kerolox_protocol::{
+    LogOffset,
+    record::{Entry, parse, parse_all},
+};
 use std::{io, sync::Arc};
-
-/// Where a record's own position stands in it.
-const AT_PHYSICAL_OFFSET: usize = 28;
 
 /// Records of the log that make an answer. Holds what it needs: readable on any thread, also when the store
 /// has deleted the file or is gone.
@@ -31,6 +32,28 @@ enum From {
     Memory(Arc<[u8]>),
 }
 
+/// What came of reading records for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// All records were appended.
+    All,
+    /// The device would be needed; nothing was appended.
+    NotCached,
+    /// The records before this one were appended.
+    Until(Rotten),
+}
+
+/// Bytes that are no record although a queue names one there: the disk no longer holds what was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotten {
+    /// Where they stand in the log.
+    pub at: LogOffset,
+    /// Records before it.
+    pub before: usize,
+    /// The offset that the last of these tells of itself.
+    pub last_offset: Option<i64>,
+}
+
 impl Slices {
     /// Bytes in all.
     pub fn total_len(&self) -> u64 {
@@ -43,21 +66,36 @@ impl Slices {
         self.cold || self.runs().any(is_on_device)
     }
 
-    /// Appends all records to `out`. Reads files. Each record is checked to be one that stands at its place:
-    /// a disk that read from elsewhere must not be believed.
+    /// Appends all records to `out`, up to the first that is none. Reads files. Each is checked to be a record that
+    /// stands at its place: a disk that read from elsewhere, or rots, must not be believed. Bodies are not compared
+    /// with their CRC: that is the reader's, who has the message last.
     ///
     /// Of cold data it also asks for what stands behind: who catches up reads on there, and the device is faster
     /// at large pieces than at answers.
-    pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
+    pub fn fill(&self, out: &mut Vec<u8>) -> io::Result<Filled> {
         if self.cold {
             self.ask_ahead();
         }
-        self.read(out, Wait::Yes).map(drop)
+        self.read(out, Wait::Yes)
+    }
+
+    /// As [`Slices::fill`], but only if that needs no device.
+    pub fn fill_cached(&self, out: &mut Vec<u8>) -> io::Result<Filled> {
+        if self.cold && self.is_ahead_due() { Ok(Filled::NotCached) } else { self.read(out, Wait::No) }
+    }
+
+    /// As [`Slices::fill`]; one that is no record is an error, and nothing is appended then.
+    pub fn read_into(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let before = out.len();
+        let filled = self.fill(out)?;
+        whole(filled).inspect_err(|_| out.truncate(before)).map(drop)
     }
 
     /// As [`Slices::read_into`], but only if that needs no device: else `false`, and nothing is appended.
     pub fn read_cached_into(&self, out: &mut Vec<u8>) -> io::Result<bool> {
-        if self.cold && self.is_ahead_due() { Ok(false) } else { self.read(out, Wait::No) }
+        let before = out.len();
+        let filled = self.fill_cached(out)?;
+        whole(filled).inspect_err(|_| out.truncate(before))
     }
 
     /// Whether this read gets to where the next piece has to be asked for, which is done by who may wait.
@@ -79,16 +117,28 @@ impl Slices {
         Some((first.at, last.at + last.len))
     }
 
-    fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
+    fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<Filled> {
         let before = out.len();
         for run in self.runs() {
-            let result = read_run(run, out, wait);
-            if !matches!(result, Ok(true)) {
-                out.truncate(before);
-                return result;
+            match read_run(run, out, wait) {
+                Ok(None) => {}
+                Ok(Some(Stop::Rotten(at))) => {
+                    let good = parse_all(out.get(before..).unwrap_or(&[])).flatten();
+                    let (before, last_offset) =
+                        good.fold((0, None), |(n, _), record| (n + 1, Some(record.queue_offset)));
+                    return Ok(Filled::Until(Rotten { at: LogOffset(at), before, last_offset }));
+                }
+                Ok(Some(Stop::NotCached)) => {
+                    out.truncate(before);
+                    return Ok(Filled::NotCached);
+                }
+                Err(why) => {
+                    out.truncate(before);
+                    return Err(why);
+                }
             }
         }
-        Ok(true)
+        Ok(Filled::All)
     }
 
     /// Parts that are worth one read together.
@@ -180,10 +230,17 @@ fn span(run: &[Part]) -> u64 {
     run.first().zip(run.last()).map_or(0, |(first, last)| last.at + last.len - first.at)
 }
 
-/// Reads neighbours at once, drops what is between them, and checks each. `false`: it would have to wait, and
-/// what was appended is of no use.
-fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
-    let Some(first) = run.first() else { return Ok(true) };
+/// Why reading ended before the last record.
+enum Stop {
+    /// It would have to wait; what was appended is of no use.
+    NotCached,
+    /// What stands at this position is no record; what was appended stands before.
+    Rotten(u64),
+}
+
+/// Reads neighbours at once, drops what is between them, and checks each.
+fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
+    let Some(first) = run.first() else { return Ok(None) };
     let before = out.len();
     match &first.from {
         From::Memory(bytes) => out.extend_from_slice(bytes),
@@ -193,7 +250,7 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
             match wait {
                 Wait::Yes => file.read_at(new, first.at - base)?,
                 Wait::No if file.read_cached(new, first.at - base)? => {}
-                Wait::No => return Ok(false),
+                Wait::No => return Ok(Some(Stop::NotCached)),
             }
         }
     }
@@ -204,35 +261,40 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<bool> {
         if from != end {
             out.copy_within(from..from + len, end);
         }
-        check(out.get(end..end + len).unwrap_or(&[]), part.at)?;
-        end += len;
-    }
-    out.truncate(end);
-    Ok(true)
-}
-
-/// Whether the bytes are records that stand back to back from `at` on.
-fn check(bytes: &[u8], at: u64) -> io::Result<()> {
-    let wrong = |at: usize| {
-        let text = format!("the log holds no record where a queue names one, {at} bytes into the part");
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    };
-    let mut done = 0;
-    while done < bytes.len() {
-        let record = bytes.get(done..).unwrap_or(&[]);
-        let size = record.first_chunk().map(|size| u32::from_be_bytes(*size));
-        let stands = record
-            .get(AT_PHYSICAL_OFFSET..)
-            .and_then(|at| at.first_chunk())
-            .map(|at| u64::from_be_bytes(*at));
-        match size {
-            Some(size) if size > 0 && (stands == Some(at + done as u64) || mutant!(PositionUnchecked)) => {
-                done += size as usize;
-            }
-            _ => return Err(wrong(done)),
+        let good = good(out.get(end..end + len).unwrap_or(&[]), part.at);
+        end += good;
+        if good < len {
+            out.truncate(end);
+            return Ok(Some(Stop::Rotten(part.at + good as u64)));
         }
     }
-    if done == bytes.len() { Ok(()) } else { Err(wrong(done)) }
+    out.truncate(end);
+    Ok(None)
+}
+
+/// How many of the bytes are records that stand back to back from `at` on.
+fn good(bytes: &[u8], at: u64) -> usize {
+    let mut done = 0;
+    while let Ok(Entry::Message(record)) = parse(bytes.get(done..).unwrap_or(&[])) {
+        let stands_here = record.physical_offset == (at + done as u64) as i64;
+        if !stands_here && !mutant!(PositionUnchecked) {
+            break;
+        }
+        done += record.size as usize;
+    }
+    done
+}
+
+/// Whether all was appended; an error if something is rotten.
+fn whole(filled: Filled) -> io::Result<bool> {
+    match filled {
+        Filled::All => Ok(true),
+        Filled::NotCached => Ok(false),
+        Filled::Until(rotten) => {
+            let text = format!("the log holds no record at {}, where a queue names one", rotten.at);
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+    }
 }
 
 #[cfg(test)]
