@@ -50,6 +50,15 @@ pub struct DirEntry {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and writing that has `len` bytes. One that is not there is made of zeros, and has its
+    /// length from its first moment on, if the disk can: also for one who comes after a crash.
+    fn create_sized(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        let file = self.open(path, Open::Create)?;
+        if file.len()? != len {
+            file.set_len(len)?;
+        }
+        Ok(file)
+    }
     /// Makes a directory and its parents; durable after syncing each parent.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Entries of a directory, sorted by name. A missing directory is an error of kind `NotFound`.

@@ -220,6 +220,18 @@ impl MemDisk {
         state.trace.take().unwrap_or(none)
     }
 
+    fn opened(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        path: &Path,
+        is_writable: bool,
+    ) -> io::Result<Arc<dyn File>> {
+        state.tree.file(ino)?;
+        *state.handles.entry(ino).or_default() += 1;
+        Ok(Arc::new(MemFile { disk: self.clone(), ino, path: path.to_owned(), is_writable }))
+    }
+
     fn apply_to(&self, make: impl FnOnce(&Tree) -> io::Result<Op>) -> io::Result<()> {
         let mut state = self.state();
         let op = make(&state.tree)?;
@@ -235,6 +247,14 @@ impl State {
         if let Some(trace) = &mut self.trace {
             trace.ops.push(op);
         }
+    }
+
+    /// Makes a file of so many bytes.
+    fn make(&mut self, path: &Path, len: u64) -> io::Result<Ino> {
+        let op = self.tree.making_long(path, false, len)?;
+        let ino = self.tree.next_ino();
+        self.apply(op);
+        Ok(ino)
     }
 
     fn recount(&mut self) {
@@ -270,18 +290,27 @@ impl Disk for MemDisk {
         let mut state = self.state();
         state.faults.pass(Call::Open, path)?;
         let ino = match (state.tree.find(path), how) {
-            (Err(error), Open::Create) if error.kind() == io::ErrorKind::NotFound => {
-                let op = state.tree.making(path, false)?;
-                let ino = state.tree.next_ino();
-                state.apply(op);
-                ino
-            }
+            (Err(error), Open::Create) if error.kind() == io::ErrorKind::NotFound => state.make(path, 0)?,
             (found, _) => found?,
         };
-        state.tree.file(ino)?;
-        *state.handles.entry(ino).or_default() += 1;
-        let disk = self.clone();
-        Ok(Arc::new(MemFile { disk, ino, path: path.to_owned(), is_writable: how != Open::Read }))
+        self.opened(&mut state, ino, path, how != Open::Read)
+    }
+
+    fn create_sized(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        state.faults.pass(Call::Open, path)?;
+        let found = state.tree.find(path);
+        let is_new = found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_new {
+            state.faults.pass(Call::SetLen, path)?;
+        }
+        let ino = if is_new { state.make(path, len)? } else { found? };
+        let file = self.opened(&mut state, ino, path, true)?;
+        drop(state);
+        if file.len()? != len {
+            file.set_len(len)?;
+        }
+        Ok(file)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {

@@ -8,13 +8,13 @@
 use std::{
     io::{self, IoSliceMut},
     num::NonZeroU64,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use rustix::{
-    fs::{self, Advice, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags},
+    fs::{self, Access, Advice, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags},
     io::{Errno, ReadWriteFlags},
 };
 
@@ -69,6 +69,19 @@ impl Disk for RealDisk {
             return Err(io::Error::from(Errno::ISDIR));
         }
         Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() }))
+    }
+
+    fn create_sized(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        match make_sized(path, len) {
+            Some(fd) => Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() })),
+            None => {
+                let file = self.open(path, Open::Create)?;
+                if file.len()? != len {
+                    file.set_len(len)?;
+                }
+                Ok(file)
+            }
+        }
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -397,6 +410,26 @@ fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes a file without a name, and names it when it has its length. `None` where the file system cannot, where
+/// there is no `/proc`, when the name is taken, and for every other failure: the plain way will say what is wrong.
+#[cfg(target_os = "linux")]
+fn make_sized(path: &Path, len: u64) -> Option<OwnedFd> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if fs::access(path, Access::EXISTS).is_ok() {
+        return None;
+    }
+    let fd = open(dir, OFlags::RDWR | OFlags::TMPFILE).ok()?;
+    fs::ftruncate(&fd, len).ok()?;
+    let unnamed = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    fs::linkat(fs::CWD, unnamed, fs::CWD, path, AtFlags::SYMLINK_FOLLOW).ok()?;
+    Some(fd)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make_sized(_: &Path, _: u64) -> Option<OwnedFd> {
+    None
+}
+
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::DIRECTORY)
 }
@@ -556,6 +589,28 @@ mod tests {
         disk.remove(&scratch.path("a/g")).expect("remove");
         assert_eq!(disk.remove(&path).expect_err("gone").kind(), io::ErrorKind::NotFound);
         assert_eq!(disk.list(&scratch.path("nope")).expect_err("gone").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_is_made_with_its_length_and_one_that_is_there_is_kept() {
+        let scratch = Scratch::new("sized");
+        let disk = RealDisk::new();
+        let file = disk.create_sized(&scratch.path("f"), 1 << 20).expect("create");
+        assert_eq!(file.len().expect("len"), 1 << 20);
+        file.write_at(b"kept", 100).expect("write");
+        for len in [1 << 20, 2 << 20] {
+            let again = disk.create_sized(&scratch.path("f"), len).expect("open");
+            assert_eq!(again.len().expect("len"), len);
+            let mut bytes = [0; 4];
+            again.read_at(&mut bytes, 100).expect("read");
+            assert_eq!(&bytes, b"kept");
+        }
+        let mode = |name: &str| fs::stat(scratch.path(name)).expect("stat").st_mode;
+        disk.open(&scratch.path("plain"), Open::Create).expect("create");
+        assert_eq!(mode("f"), mode("plain"), "readable by the same");
+        assert_eq!(disk.list(&scratch.0).expect("list").len(), 2, "nothing else is left");
+        let error = disk.create_sized(&scratch.path("none/f"), 1).err().map(|error| error.kind());
+        assert_eq!(error, Some(io::ErrorKind::NotFound));
     }
 
     #[test]

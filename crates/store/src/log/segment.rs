@@ -43,7 +43,8 @@ impl Segment {
     }
 }
 
-/// Makes a file of the log, full length, with blocks for its first `reserve` bytes if the disk has so many. The
+/// Makes a file of the log, full length from its first moment on, since a 4.9 broker refuses a store with a short one;
+/// with blocks for its first `reserve` bytes if the disk has so many. The
 /// directory is not synced.
 pub(crate) fn create(
     disk: &dyn Disk,
@@ -53,12 +54,9 @@ pub(crate) fn create(
     reserve: u64,
 ) -> Result<Segment, (PathBuf, io::Error)> {
     let path = dir.join(file_name(base));
-    let made = disk.open(&path, Open::Create).and_then(|file| {
-        // Nothing is cleared: recovery left no file behind the end, and should the file be made ahead and at
-        // the end at the same time, the slower one must not undo what was written into it.
-        if file.len()? != segment_bytes {
-            file.set_len(segment_bytes)?;
-        }
+    // Nothing is cleared: recovery left no file behind the end, and should the file be made ahead and at the end at
+    // the same time, the slower one must not undo what was written into it.
+    let made = disk.create_sized(&path, segment_bytes).and_then(|file| {
         let allocated = match reserve {
             0 => 0,
             // The append that needs the room will find that there is none.

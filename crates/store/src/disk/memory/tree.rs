@@ -34,6 +34,8 @@ pub enum Op {
         ino: u64,
         /// What it is.
         is_dir: bool,
+        /// Bytes of a file from its first moment on, all zeros.
+        len: u64,
         /// Its entry.
         entry: Effect,
     },
@@ -162,11 +164,16 @@ impl Tree {
         Ok((at, last))
     }
 
-    /// The op that makes a file or directory.
+    /// The op that makes an empty file or a directory.
     pub(super) fn making(&self, path: &Path, is_dir: bool) -> io::Result<Op> {
+        self.making_long(path, is_dir, 0)
+    }
+
+    /// The op that makes a file of so many bytes.
+    pub(super) fn making_long(&self, path: &Path, is_dir: bool, len: u64) -> io::Result<Op> {
         let (dir, name) = self.parent(path)?;
         let ino = self.next;
-        Ok(Op::Make { ino, is_dir, entry: Effect { dir, name: name.to_owned(), to: Some(ino) } })
+        Ok(Op::Make { ino, is_dir, len, entry: Effect { dir, name: name.to_owned(), to: Some(ino) } })
     }
 
     /// The op that renames.
@@ -207,8 +214,13 @@ impl Tree {
     /// Performs a change.
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
-            Op::Make { ino, is_dir, entry } => {
+            Op::Make { ino, is_dir, len, entry } => {
                 self.nodes.insert(*ino, Node::new(*is_dir));
+                self.with(*ino, |file| {
+                    file.set_len(*len);
+                    // Wherever its name is, its length is.
+                    file.sync();
+                });
                 self.next = self.next.max(ino + 1);
                 self.link(std::slice::from_ref(entry));
             }
