@@ -1,4 +1,4 @@
-//! Planted bugs: the oracle must name the broken invariant within a few seeds, and must find nothing in those
+//! Planted bugs: the oracle must name the broken invariant within some seeds, and must find nothing in those
 //! same seeds without the bug. See `docs/mutants.md`.
 
 use kerolox_sim::{Failure, Mode, Options, Report, network::NodeId, options::Fault, run};
@@ -8,7 +8,7 @@ use kerolox_store::{
 };
 
 /// Seeds that a bug has to be found in.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 60;
 
 fn with(mutant: Option<Mutant>, options: &Options) -> Result<Report, Box<Failure>> {
     plant(mutant);
