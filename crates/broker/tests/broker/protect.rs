@@ -1,7 +1,7 @@
 //! Messages of protected topics, on a disk that fills up.
 
 #[path = "../../../store/tests/harness/said.rs"]
-mod said;
+pub mod said;
 
 use crate::{
     asks::{pull, send},

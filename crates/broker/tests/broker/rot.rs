@@ -2,10 +2,12 @@
 
 use crate::{
     asks::*,
+    protect::said::Said,
     rig::{self, Ask, Rig},
 };
 use kerolox_protocol::{code, rpc::consume::PullRequest};
 use std::path::Path;
+use tracing::Level;
 
 const MESSAGES: usize = 12;
 
@@ -80,6 +82,29 @@ fn what_stands_before_a_rotten_record_is_delivered_first() {
     assert_eq!((at.number("minOffset"), at.number("maxOffset")), (0, 12));
     assert!(at.body.is_empty());
     assert_eq!(rig.ask(pull_tag(5, "*")).bodies().len(), 7);
+}
+
+#[test]
+fn a_rotten_record_is_told_once_in_ten_minutes_and_counted_each_time() {
+    let mut rig = rotten(&[4], POSITION);
+    let said = Said::listen();
+    let text = "a message is damaged on the disk and lost";
+    rig.ask(pull_tag(0, "*"));
+    assert_eq!(said.take(Level::ERROR, text), 0, "nobody was sent on behind it");
+    rig.ask(pull_tag(4, "*"));
+    let all = said.all();
+    let told: Vec<_> = all.iter().filter(|(_, line)| line.contains(text)).collect();
+    assert_eq!(told.len(), 1);
+    let (level, line) = told[0];
+    assert!(*level == Level::ERROR && line.contains("offset=4") && line.contains("topic=T"), "{line}");
+    rig.ask(pull_tag(4, "*"));
+    assert_eq!(said.take(Level::ERROR, text), 0);
+    rig.advance(600_000);
+    rig.ask(pull_tag(4, "*"));
+    assert_eq!(said.take(Level::ERROR, text), 1);
+    let figures = rig.ask(Ask::bare(9, 28));
+    let figures = String::from_utf8(figures.body).unwrap();
+    assert!(figures.contains(r#""rottenRecordsPassedOver":"3""#), "{figures}");
 }
 
 #[test]
