@@ -86,7 +86,7 @@ fn going_on_after_a_wrong_checksum_is_found() {
 }
 
 /// A power cut leaves a hole and a good record behind it. What is written into the hole later must not be
-/// continued by that record.
+/// continued by that record, nor by what the queue takes for its place.
 fn a_hole_and_what_fills_it() {
     for seed in 0..60 {
         let mut options = unchecked(Flush::Async);
@@ -109,7 +109,7 @@ fn a_hole_and_what_fills_it() {
 
 #[test]
 fn a_tail_that_is_cut_off_in_memory_only_is_found() {
-    kills(Mutant::StaleTailKept, "LogOffset", a_hole_and_what_fills_it);
+    kills(Mutant::StaleTailKept, "end of queue 0 of T", a_hole_and_what_fills_it);
 }
 
 /// A write that lands over another record: neither is read as the other.

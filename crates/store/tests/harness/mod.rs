@@ -294,7 +294,7 @@ impl World {
                 assert!(visible.is_empty(), "{topic} {queue} is gone");
                 continue;
             };
-            assert_eq!(store.bounds(slot).max.0, visible.len() as u64, "{topic} {queue}");
+            assert_eq!(store.bounds(slot).max.0, visible.len() as u64, "end of queue {queue} of {topic}");
             let found = read_all(store, topic, queue, 0);
             assert_eq!(found.len(), visible.len());
             for (found, sent) in found.iter().zip(visible) {
