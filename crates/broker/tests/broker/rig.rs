@@ -1,5 +1,6 @@
 //! A broker on a disk in memory, driven by hand: frames in, frames out, jobs and time when the test says.
 
+use crate::asks::send;
 use kerolox_broker::{
     Broker, Options,
     jobs::{BrokerDone, BrokerJob},
@@ -125,6 +126,17 @@ impl Rig {
 
     pub fn with(options: Options) -> Rig {
         Rig::on(MemDisk::new(), options, START)
+    }
+
+    /// Gives the disk no more room, and sends to `topic` until the store takes nothing.
+    pub fn fill_disk(&mut self, topic: &str) {
+        self.disk.set_capacity(Some(1));
+        let big = "x".repeat(200_000);
+        let mut sent = 0;
+        while self.ask(send(1, topic, &big)).code() == 0 {
+            sent += 1;
+            assert!(sent < 1_000, "the disk never gets full");
+        }
     }
 
     pub fn on(disk: MemDisk, options: Options, now: Now) -> Rig {
