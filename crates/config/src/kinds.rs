@@ -273,7 +273,8 @@ fn wanted_word(text: &str, words: &[&str]) -> String {
     }
 }
 
-/// Hours of the day (local time), `;` separated: `04` or `04;16`.
+/// Hours of the day (local time), `;` separated: `04` or `04;16`. Empty for none, where the original's deletion
+/// throws (`UtilAll.isItTimeToDo`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HourList(pub Vec<u8>);
 
@@ -288,11 +289,12 @@ impl Kind for HourList {
     const NAME: &'static str = "hh;hh";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wanted = || "hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16".to_owned();
+        let wanted =
+            || "hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16; nothing for none".to_owned();
         let hours = pieces(text, ';')
             .map(|piece| piece.parse::<u8>().ok().filter(|hour| *hour < 24).ok_or_else(wanted))
             .collect::<Result<Vec<_>, _>>()?;
-        if hours.is_empty() || hours.len() > 24 { Err(wanted()) } else { Ok(HourList(hours)) }
+        if hours.len() > 24 { Err(wanted()) } else { Ok(HourList(hours)) }
     }
 
     fn print(&self) -> String {

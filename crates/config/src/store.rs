@@ -58,7 +58,7 @@ config! {
         "destroyMapedFileIntervalForcibly" Live destroy_maped_file_interval_forcibly: Millis = Millis(120_000), meaningless(NO_MAPPING);
         /// How long until a failed deletion is tried again.
         "redeleteHangedFileInterval" Live redelete_hanged_file_interval: Millis = Millis(120_000), meaningless(NO_MAPPING);
-        /// Hours (local time) in which files past `fileReservedTime` are deleted.
+        /// Hours (local time) in which files past `fileReservedTime` are deleted; empty for none, so that only a full disk deletes.
         "deleteWhen" Live delete_when: HourList = HourList(vec![4]), obeyed, important;
         /// Use of the disk from which expired files are deleted at any hour.
         "diskMaxUsedSpaceRatio" Live disk_max_used_space_ratio: Percent clamp(10..=95) = Percent(75), obeyed;

@@ -137,7 +137,7 @@ fn all_errors_come_together_with_place_value_and_what_was_wanted() {
             "broker.conf line 3: autoCreateTopicEnable=yes: wanted true or false",
             "broker.conf line 4: namesrvAddr=a:9876,b:9876: wanted `host:port` (port 1 to 65535); `a:9876,b:9876` is none; addresses are separated by `;`, not by `,`",
             "broker.conf line 5: messageDelayLevel=1s 5x: wanted delays like `1s 5s 1m 2h 1d` (units s, m, h, d), one blank between them; `5x` is none",
-            "broker.conf line 6: deleteWhen=25: wanted hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16",
+            "broker.conf line 6: deleteWhen=25: wanted hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16; nothing for none",
             "broker.conf line 7: diskSpaceWarningLevelRatio=0.9: wanted a whole number (%) from 1 to 100; a key takes percents (90), the -D form a fraction (0.90)",
             "broker.conf line 8: listenPort=70000: wanted a whole number (port) from 0 to 65535",
             "command line: maxMessageSize=0: wanted a whole number (bytes) from 1 to 2147483647",
@@ -380,6 +380,14 @@ fn the_export_loads_as_the_same_configuration() {
     assert_eq!((&second.broker, &second.store, &second.server), (&first.broker, &first.store, &first.server));
     assert_eq!(warnings(&second), Vec::<String>::new());
     assert_eq!(second.store.message_delay_level.millis(), [1_000, 120_000, 259_200_000]);
+}
+
+#[test]
+fn no_hour_is_a_choice_of_hours() {
+    let config = file("deleteWhen=");
+    assert_eq!(config.store.delete_when.0, Vec::<u8>::new());
+    assert_eq!(file(&export(&config)).store, config.store);
+    assert_eq!(file("brokerName=a").store.delete_when.0, [4]);
 }
 
 #[test]

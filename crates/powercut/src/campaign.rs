@@ -37,12 +37,13 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// What a flush may take, and a busy machine. Lost messages were acknowledged within interval and this.
 const FLUSH_TAKES_MAX: Duration = Duration::from_millis(800);
 /// Beside those of the crash loop: the smallest waits, deletion only when it is asked for.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "mappedFileSizeCommitLog=262144",
     "flushIntervalCommitLog=200",
     "flushIntervalConsumeQueue=100",
     "cleanResourceInterval=50",
     "fileReservedTime=0",
+    "deleteWhen=",
     "cleanFileForciblyEnable=false",
     "diskMaxUsedSpaceRatio=95",
     "messageDelayLevel=1s 2s",
