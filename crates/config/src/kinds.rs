@@ -289,8 +289,10 @@ impl Kind for HourList {
     const NAME: &'static str = "hh;hh";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wanted =
-            || "hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16; nothing for none".to_owned();
+        let wanted = || {
+            "hours of the day from 00 to 23, separated by `;`, such as 04 or 04;16; nothing for none"
+                .to_owned()
+        };
         let hours = pieces(text, ';')
             .map(|piece| piece.parse::<u8>().ok().filter(|hour| *hour < 24).ok_or_else(wanted))
             .collect::<Result<Vec<_>, _>>()?;
