@@ -13,9 +13,9 @@
 
 use crate::{
     Broker,
-    answer::Answer,
-    call::{Call, Fail, Out},
-    jobs::BrokerJob,
+    answer::{Answer, Fail},
+    call::{Call, Out},
+    jobs::{BrokerJob, ReadJob},
 };
 use kerolox_net::{ConnId, Now, Peer};
 use kerolox_protocol::{
@@ -29,22 +29,6 @@ use std::collections::BTreeMap;
 const WAITING_MAX: usize = 4_096;
 /// Bytes of them.
 const BYTES_MAX: usize = 64 << 20;
-
-/// Reads of a question, on their way to the disk and back.
-#[derive(Debug)]
-pub struct ReadJob {
-    /// Number of the request; `None` for the delivery of delayed messages.
-    asked: Option<u64>,
-    cold: Cold,
-}
-
-impl ReadJob {
-    /// Reads. Blocks on the disk.
-    pub(crate) fn run(mut self) -> ReadJob {
-        self.cold.run();
-        self
-    }
-}
 
 /// A request as it came.
 #[derive(Debug)]

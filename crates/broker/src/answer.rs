@@ -1,15 +1,64 @@
-//! How answers and own requests are written.
+//! What is answered, to whom, and how that and own requests are written.
 //!
-//! Knows the frame and the two header codecs. The hottest answers, of sends and pulls, are written without a map
+//! Plain values. Knows the frame and the two header codecs; knows no request and no state of the broker. The hottest answers, of sends and pulls, are written without a map
 //! by [`kerolox_protocol::scan::answer`].
 
-use crate::call::{Fail, Out, Ticket};
-use kerolox_net::ConnId;
+use kerolox_net::{ConnId, Outbox};
 use kerolox_protocol::{
+    body::BodyError,
     code,
     frame::Codec,
-    header::{Ext, FLAG_ONEWAY, Header},
+    header::{Ext, FLAG_ONEWAY, FieldError, Header},
 };
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The connection.
+    pub conn: ConnId,
+    /// How its header is written.
+    pub codec: Codec,
+    /// Echoed.
+    pub opaque: i32,
+    /// Nothing is answered.
+    pub oneway: bool,
+}
+
+/// A refusal: a response code and the cause, with the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fail {
+    /// Response code.
+    pub code: i32,
+    /// What the caller reads.
+    pub remark: String,
+}
+
+impl Fail {
+    /// A refusal.
+    pub fn new(code: i32, remark: impl Into<String>) -> Fail {
+        Fail { code, remark: remark.into() }
+    }
+    /// Code 1.
+    pub fn error(remark: impl Into<String>) -> Fail {
+        Fail::new(code::SYSTEM_ERROR, remark)
+    }
+    /// Code 2.
+    pub fn busy(remark: impl Into<String>) -> Fail {
+        Fail::new(code::SYSTEM_BUSY, remark)
+    }
+}
+
+impl From<FieldError> for Fail {
+    fn from(why: FieldError) -> Fail {
+        Fail::error(why.to_string())
+    }
+}
+
+impl From<BodyError> for Fail {
+    fn from(why: BodyError) -> Fail {
+        Fail::error(why.to_string())
+    }
+}
 
 /// An answer that still lacks its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +91,7 @@ impl Answer {
     }
 
     /// Sends it.
-    pub fn send(&self, to: &Ticket, out: &mut Out) {
+    pub fn send<J>(&self, to: &Ticket, out: &mut Outbox<J>) {
         out.send(to.conn, |buffer| self.write(to, buffer));
     }
 }
@@ -55,7 +104,7 @@ impl From<Fail> for Answer {
 }
 
 /// Sends a one-way request of the broker to a client. JSON, which every client reads whatever it sends.
-pub fn notify(conn: ConnId, code: i32, opaque: i32, ext: Ext, body: &[u8], out: &mut Out) {
+pub fn notify<J>(conn: ConnId, code: i32, opaque: i32, ext: Ext, body: &[u8], out: &mut Outbox<J>) {
     let mut header = Header::request(code, opaque, Some(ext));
     header.flag = FLAG_ONEWAY;
     out.send(conn, |buffer| header.write_frame(Codec::Json, body, buffer));

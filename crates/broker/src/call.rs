@@ -4,18 +4,21 @@
 //! typed header) to a reply or a [`Fail`]. It neither writes to a socket nor waits: when it appended to the
 //! log or changed a table that survives, the dispatcher holds its reply back until that is written.
 
-use crate::{Broker, answer};
-use kerolox_net::{ConnId, Now, Outbox, Peer};
+use crate::{
+    Broker,
+    answer::{Answer, Fail, Ticket},
+    jobs::BrokerJob,
+};
+use kerolox_net::{Now, Outbox, Peer};
 use kerolox_protocol::{
-    body::BodyError,
     code,
     frame::Codec,
-    header::{FieldError, Fields, Header},
+    header::{Fields, Header},
     rpc::Rpc,
 };
 
 /// Where handlers put what they want sent or done.
-pub type Out = Outbox<crate::jobs::BrokerJob>;
+pub type Out = Outbox<BrokerJob>;
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
@@ -41,55 +44,6 @@ impl Call<'_> {
             opaque: self.header.opaque,
             oneway: self.header.is_oneway(),
         }
-    }
-}
-
-/// Where an answer goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    /// The connection.
-    pub conn: ConnId,
-    /// How its header is written.
-    pub codec: Codec,
-    /// Echoed.
-    pub opaque: i32,
-    /// Nothing is answered.
-    pub oneway: bool,
-}
-
-/// A refusal: a response code and the cause, with the way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fail {
-    /// Response code.
-    pub code: i32,
-    /// What the caller reads.
-    pub remark: String,
-}
-
-impl Fail {
-    /// A refusal.
-    pub fn new(code: i32, remark: impl Into<String>) -> Fail {
-        Fail { code, remark: remark.into() }
-    }
-    /// Code 1.
-    pub fn error(remark: impl Into<String>) -> Fail {
-        Fail::new(code::SYSTEM_ERROR, remark)
-    }
-    /// Code 2.
-    pub fn busy(remark: impl Into<String>) -> Fail {
-        Fail::new(code::SYSTEM_BUSY, remark)
-    }
-}
-
-impl From<FieldError> for Fail {
-    fn from(why: FieldError) -> Fail {
-        Fail::error(why.to_string())
-    }
-}
-
-impl From<BodyError> for Fail {
-    fn from(why: BodyError) -> Fail {
-        Fail::error(why.to_string())
     }
 }
 
@@ -140,7 +94,7 @@ pub struct Handler {
     /// Request code.
     pub code: i32,
     /// Runs it and gives the answer as a frame without its place in time; `None` when somebody answers later.
-    pub run: fn(&mut Broker, &Call<'_>, &mut Out) -> Result<Option<answer::Answer>, Fail>,
+    pub run: fn(&mut Broker, &Call<'_>, &mut Out) -> Result<Option<Answer>, Fail>,
 }
 
 /// The handler of `R`.
@@ -151,7 +105,7 @@ where
     Handler { code: R::CODE, run: run::<R> }
 }
 
-fn run<R: Rpc>(broker: &mut Broker, call: &Call<'_>, out: &mut Out) -> Result<Option<answer::Answer>, Fail>
+fn run<R: Rpc>(broker: &mut Broker, call: &Call<'_>, out: &mut Out) -> Result<Option<Answer>, Fail>
 where
     Broker: Handle<R>,
 {
@@ -161,7 +115,7 @@ where
         Reply::Now { code, fields, body, remark } => {
             // A header class exists or not; where it exists, even an empty map is sent.
             let ext = (!<R::Reply as Fields>::FIELDS.is_empty()).then(|| fields.to_ext());
-            Ok(Some(answer::Answer { code, ext, remark, body }))
+            Ok(Some(Answer { code, ext, remark, body }))
         }
     }
 }

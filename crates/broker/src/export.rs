@@ -10,7 +10,14 @@
 //! broker that ran on the directory, or a person. Such a file is imported at the start. (If the file were
 //! replaced before the note is durable, a power cut could make our own export look foreign.)
 
-use crate::{Broker, call::Out, jobs::BrokerJob, offsets::OffsetChange, state::Piece, topics::TopicConfig};
+use crate::{
+    Broker,
+    call::Out,
+    jobs::{BrokerJob, ExportDone, ExportJob},
+    offsets::OffsetChange,
+    state::Piece,
+    topics::TopicConfig,
+};
 use crate::{groups::GroupConfig, topics::DataVersion};
 use kerolox_net::Now;
 use kerolox_protocol::{
@@ -20,12 +27,11 @@ use kerolox_protocol::{
 use kerolox_store::{
     Level, Line,
     disk::Disk,
-    smallfile::{self, Backup, Digest},
+    smallfile::{self, Digest},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -349,40 +355,4 @@ impl Broker {
 /// Newer wins; equal means changed by hand, which counts.
 fn is_older(file: DataVersion, log: DataVersion) -> bool {
     (file.timestamp, file.counter) < (log.timestamp, log.counter)
-}
-
-/// Replaces one file.
-#[derive(Debug)]
-pub struct ExportJob {
-    /// Where.
-    pub disk: Arc<dyn Disk>,
-    /// Directory of the files.
-    pub dir: PathBuf,
-    /// Name within it.
-    pub name: &'static str,
-    /// Whole content.
-    pub text: Vec<u8>,
-}
-
-/// What came of an [`ExportJob`].
-#[derive(Debug)]
-pub struct ExportDone {
-    /// Name of the file.
-    pub name: &'static str,
-    /// Whether it is durable.
-    pub result: io::Result<()>,
-}
-
-impl ExportJob {
-    /// Writes the file. Blocks.
-    pub fn run(self) -> ExportDone {
-        ExportDone { name: self.name, result: self.replace() }
-    }
-
-    fn replace(&self) -> io::Result<()> {
-        self.disk.create_dir_all(&self.dir)?;
-        // As the original does, the content before stays beside it as `.bak`.
-        let sound = |old: &[u8]| fastjson::parse(old, Limits::FILE).is_ok();
-        smallfile::replace(&*self.disk, &self.dir.join(self.name), &self.text, Backup::Sound(&sound))
-    }
 }

@@ -3,8 +3,10 @@
 //! The first line is the original's, which clients and log searches look for. Names come from outside: they are cut,
 //! and stand in a command only if they are legal.
 
-use crate::{call::Fail, clients::serve::shown};
-use kerolox_protocol::{GroupName, TopicName, code};
+use crate::answer::Fail;
+use kerolox_protocol::{GroupName, TopicName, code, record::PROPERTIES_BYTES_MAX};
+use kerolox_store::AppendError;
+use std::io;
 
 /// Code 17. `first` is the original's line; `why` is why the topic was not made, nothing where asking makes none.
 pub(crate) fn no_topic(first: &str, name: &str, why: Option<&str>) -> Fail {
@@ -46,6 +48,39 @@ pub(crate) fn apply_first(name: &str) -> String {
 
 fn create_topic(name: &TopicName) -> String {
     format!("mqadmin updateTopic -n <name server> -c <cluster> -t '{name}'")
+}
+
+/// A name from outside, cut for an answer.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+/// The store's refusal as an answer.
+pub(crate) fn refused(why: AppendError) -> Fail {
+    match why {
+        AppendError::Refused(why) => {
+            Fail::new(code::SERVICE_NOT_AVAILABLE, format!("service not available now: {why}"))
+        }
+        AppendError::TooLarge { bytes, max } => Fail::new(
+            code::MESSAGE_ILLEGAL,
+            format!(
+                "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
+                 {max}B, msg properties length limit 32KB. The message has {bytes}B."
+            ),
+        ),
+        AppendError::Properties { bytes } => Fail::new(
+            code::MESSAGE_ILLEGAL,
+            format!(
+                "the message is illegal: its properties have {bytes} bytes, {PROPERTIES_BYTES_MAX} are allowed"
+            ),
+        ),
+        AppendError::Topic => Fail::error("the topic's name does not fit into a record"),
+    }
+}
+
+/// The refusal when a file of a queue cannot be read.
+pub(crate) fn unreadable(topic: &str, queue: u32, why: &io::Error) -> Fail {
+    Fail::error(format!("queue {queue} of topic {topic} cannot be read: {why}"))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 
 use crate::{
     Broker,
-    answer::Answer,
-    call::{Fail, Handler, Ticket},
-    produce::{Origin, SendCode, refused},
+    answer::{Answer, Fail, Ticket},
+    call::Handler,
+    hint::refused,
+    produce::{Origin, SendCode},
     service::Stage,
 };
 use kerolox_net::{Judgement, Now, Peer};

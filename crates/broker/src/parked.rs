@@ -10,7 +10,7 @@
 //! ```
 //! A failed write or flush answers everything that waits with the cause; nothing is acknowledged after it.
 
-use crate::{answer::Answer, call::Ticket};
+use crate::{answer::Answer, answer::Ticket};
 use kerolox_net::ConnId;
 use kerolox_protocol::{LogOffset, Millis};
 use std::collections::{BTreeSet, VecDeque};

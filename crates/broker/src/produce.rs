@@ -5,10 +5,11 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Out, Ticket, handlers},
-    clients::serve::shown,
+    answer::{Fail, Ticket},
+    call::{Call, Out, handlers},
     groups::GroupConfig,
     hint,
+    hint::{refused, shown},
     parked::{Ids, Said, Waiting},
     props::{self, Known},
     topics::{self, NO_SEND, SCHEDULE_TOPIC, TopicConfig, TopicFilterType, Wish},
@@ -20,7 +21,7 @@ use kerolox_protocol::{
     msgid::MessageId,
     names::{self, RETRY_PREFIX, TOPIC_BYTES_MAX},
     properties,
-    record::{Draft, PROPERTIES_BYTES_MAX, SYS_MULTI_TAGS, SYS_TRANSACTION_MASK},
+    record::{Draft, SYS_MULTI_TAGS, SYS_TRANSACTION_MASK},
     rpc::{
         Rpc,
         produce::{
@@ -66,7 +67,7 @@ macro_rules! serve_sends {
                 call: &$crate::call::Call<'_>,
                 request: <$rpc as kerolox_protocol::rpc::Rpc>::Request,
                 out: &mut $crate::call::Out,
-            ) -> Result<$crate::call::Reply<kerolox_protocol::rpc::produce::SendReply>, $crate::call::Fail> {
+            ) -> Result<$crate::call::Reply<kerolox_protocol::rpc::produce::SendReply>, $crate::answer::Fail> {
                 let request = kerolox_protocol::rpc::produce::SendRequest::from(request);
                 self.$method(call, &kerolox_protocol::scan::Send::from(&request), out)?;
                 Ok($crate::call::Reply::Later)
@@ -539,29 +540,6 @@ pub(crate) fn sent(
         flush: known.wait,
         to: from.to,
         said: Said::Sent { ids: Ids::One(at.at), queue: target.queue.wire(), offset: at.queue_offset.wire() },
-    }
-}
-
-/// The store's refusal as an answer.
-pub(crate) fn refused(why: AppendError) -> Fail {
-    match why {
-        AppendError::Refused(why) => {
-            Fail::new(code::SERVICE_NOT_AVAILABLE, format!("service not available now: {why}"))
-        }
-        AppendError::TooLarge { bytes, max } => Fail::new(
-            code::MESSAGE_ILLEGAL,
-            format!(
-                "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
-                 {max}B, msg properties length limit 32KB. The message has {bytes}B."
-            ),
-        ),
-        AppendError::Properties { bytes } => Fail::new(
-            code::MESSAGE_ILLEGAL,
-            format!(
-                "the message is illegal: its properties have {bytes} bytes, {PROPERTIES_BYTES_MAX} are allowed"
-            ),
-        ),
-        AppendError::Topic => Fail::error("the topic's name does not fit into a record"),
     }
 }
 

@@ -5,10 +5,11 @@
 
 use crate::{
     Broker,
-    answer::{self, Answer},
-    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
-    clients::{MessageModel, serve::shown},
-    hint, hold,
+    answer::{self, Answer, Fail, Ticket},
+    call::{Call, Handle, Out, Reply, handlers},
+    clients::MessageModel,
+    hint::{self, shown},
+    hold,
     produce::Origin,
     rot::Rot,
     topics::{OFFSET_MOVED_TOPIC, PERM_READ},

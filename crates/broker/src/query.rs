@@ -4,7 +4,8 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     produce::check_topic,
     props::Known,
 };

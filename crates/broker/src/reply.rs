@@ -11,9 +11,9 @@
 use crate::{
     Broker,
     admin::relay::{Promise, Stored},
-    answer::Answer,
-    call::{Call, Fail, Out, handlers},
-    clients::serve::shown,
+    answer::{Answer, Fail},
+    call::{Call, Out, handlers},
+    hint::shown,
     parked::{Ids, Said, Waiting},
     produce::{Origin, Target, serve_sends},
     props,

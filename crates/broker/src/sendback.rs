@@ -2,10 +2,11 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     hint,
-    produce::{Origin, VERSION_3_4_9, dispatch, refused},
+    hint::{refused, shown},
+    produce::{Origin, VERSION_3_4_9, dispatch},
     props::{self, Known},
     topics::{PERM_WRITE, SCHEDULE_TOPIC},
 };

@@ -19,9 +19,9 @@ use crate::{
     Broker,
     call::Out,
     groups::GroupConfig,
+    hint::refused,
     locks::{LockChange, Queue},
     offsets::OffsetChange,
-    produce::refused,
     props,
     topics::{DataVersion, STATE_TOPIC, TopicConfig},
 };

@@ -2,7 +2,7 @@
 //!
 //! A [`Table`] that survives. Knows no queue content and no connection.
 
-use crate::{call::Fail, clients::serve::shown, hint, options::Options, table::Table};
+use crate::{answer::Fail, hint, hint::shown, options::Options, table::Table};
 use kerolox_protocol::{Millis, TopicName, body};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -11,8 +11,10 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    produce::{Origin, Target, refused, sent},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::refused,
+    produce::{Origin, Target, sent},
     props::{self, Known},
     topics::SCHEDULE_TOPIC,
 };

@@ -6,50 +6,19 @@
 
 use crate::{
     Broker,
-    answer::Answer,
-    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
-    jobs::BrokerJob,
+    answer::{Answer, Fail},
+    call::{Call, Handle, Out, Reply, handlers},
+    jobs::{BrokerJob, SaveJob, Saved},
 };
 use kerolox_config::{Loaded, NamesrvConfig, Role, UpdateError};
 use kerolox_protocol::{
     body, code,
     rpc::config::{BrokerConfigReply, GetBrokerConfig, UpdateBrokerConfig},
 };
-use kerolox_store::{
-    disk::Disk,
-    smallfile::{self, Backup},
-};
-use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 use tracing::{info, warn};
 
 handlers![UpdateBrokerConfig, GetBrokerConfig];
-
-/// Keeps settings in the file the broker was started with.
-#[derive(Debug)]
-pub struct SaveJob {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    text: String,
-    to: Ticket,
-}
-
-/// What came of a [`SaveJob`].
-#[derive(Debug)]
-pub struct Saved {
-    to: Ticket,
-    path: PathBuf,
-    result: io::Result<()>,
-}
-
-impl SaveJob {
-    /// Replaces the file; the old one becomes `.bak`. Blocks.
-    pub fn run(self) -> Saved {
-        // Any text is a properties text, so any old file is worth keeping.
-        let result =
-            smallfile::replace(&*self.disk, &self.path, self.text.as_bytes(), Backup::Sound(&|_| true));
-        Saved { to: self.to, path: self.path, result }
-    }
-}
 
 impl Broker {
     fn loaded(&self) -> Loaded {

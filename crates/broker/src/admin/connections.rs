@@ -3,8 +3,10 @@
 use super::groups::subscription_data;
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::{Member, serve::shown},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    clients::Member,
+    hint::shown,
 };
 use kerolox_protocol::{
     TopicName,

@@ -2,9 +2,10 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     groups::{GROUPS_MAX, GroupConfig, Groups},
+    hint::shown,
     topics::QUEUES_MAX,
 };
 use kerolox_filter::Kind;

@@ -28,9 +28,10 @@ pub mod topics;
 
 use crate::{
     Broker,
-    call::Fail,
+    answer::Fail,
     call::Handler,
     clients::{self, assign::Assigning},
+    hint::unreadable,
     locks, offsets,
     once::Once,
     rot::Rot,
@@ -140,11 +141,6 @@ impl Broker {
         };
         self.or_cold(self.store.store_time(slot, at), None).map_err(|why| unreadable(topic, queue, &why))
     }
-}
-
-/// The refusal when a file of a queue cannot be read.
-pub(crate) fn unreadable(topic: &str, queue: u32, why: &io::Error) -> Fail {
-    Fail::error(format!("queue {queue} of topic {topic} cannot be read: {why}"))
 }
 
 /// As the wire carries a queue number.

@@ -2,8 +2,9 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::shown,
 };
 use kerolox_protocol::{
     GroupName, TopicName,

@@ -1,10 +1,11 @@
 //! How far topics and groups are, and at what rates: 202, 208, 303, 315, 317, 321.
 
-use super::{groups::subscription_data, unreadable, wire_queue};
+use super::{groups::subscription_data, wire_queue};
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::{shown, unreadable},
     stats::What,
 };
 use kerolox_filter::Kind;

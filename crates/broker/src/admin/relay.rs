@@ -11,9 +11,10 @@
 
 use crate::{
     Broker,
-    answer::Answer,
-    call::{Call, Fail, Handle, Out, Reply, Ticket, handlers},
-    clients::{Member, serve::shown},
+    answer::{Answer, Fail, Ticket},
+    call::{Call, Handle, Out, Reply, handlers},
+    clients::Member,
+    hint::shown,
     parked::{Said, Waiting},
 };
 use kerolox_net::{ConnId, Now};

@@ -1,10 +1,11 @@
 //! Moving a group to a point in time through its online consumers: 222, which sends 220.
 
-use super::{relay::RESET_VERSION_MIN, unreadable, wire_queue};
+use super::{relay::RESET_VERSION_MIN, wire_queue};
 use crate::{
     Broker, answer,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::{shown, unreadable},
 };
 use kerolox_protocol::{
     GroupName, Millis, QueueOffset, TopicName,

@@ -6,7 +6,8 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     topics::SCHEDULE_TOPIC,
 };
 use kerolox_protocol::{

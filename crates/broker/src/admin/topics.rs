@@ -4,9 +4,10 @@
 
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
-    clients::serve::shown,
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     hint,
+    hint::shown,
     state::Piece,
     topics::{QUEUES_MAX, SCHEDULE_TOPIC, STATE_TOPIC, TopicConfig, TopicFilterType},
 };

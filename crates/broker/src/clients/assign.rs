@@ -6,8 +6,9 @@
 
 use crate::{
     Broker,
-    answer::Answer,
-    call::{Call, Fail, Out, Ticket},
+    answer::{Answer, Fail, Ticket},
+    call::{Call, Out},
+    hint,
     register::Facts,
     topics::PERM_READ,
 };
@@ -165,7 +166,7 @@ fn share<T: Clone>(strategy: &str, queues: &[T], clients: &[String], client: &st
         "AVG_BY_CIRCLE" => Ok(queues.iter().skip(at).step_by(clients.len()).cloned().collect()),
         other => Err(Fail::error(format!(
             "the strategy [{}] is unknown; AVG and AVG_BY_CIRCLE are known",
-            super::serve::shown(other)
+            hint::shown(other)
         ))),
     }
 }

@@ -5,7 +5,9 @@
 use super::{CLIENT_ID_BYTES_MAX, ConsumerBeat, Member, SUBSCRIPTIONS_MAX, Subscription};
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::shown,
 };
 use kerolox_filter::{Kind, Tags};
 use kerolox_net::{Now, Peer};
@@ -240,9 +242,4 @@ impl Handle<QueryAssignment> for Broker {
             None => Ok(Reply::Later),
         }
     }
-}
-
-/// A name from outside, cut for an answer.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(256).collect()
 }

@@ -3,7 +3,8 @@
 use super::Queue;
 use crate::{
     Broker,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
     clients::CLIENT_ID_BYTES_MAX,
 };
 use kerolox_protocol::{

@@ -3,8 +3,9 @@
 use super::Committed;
 use crate::{
     Broker,
-    admin::unreadable,
-    call::{Call, Fail, Handle, Out, Reply, handlers},
+    answer::Fail,
+    call::{Call, Handle, Out, Reply, handlers},
+    hint::unreadable,
 };
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
