@@ -1,7 +1,8 @@
 //! What the fuzz target of this crate does with text; a bounded run of it is a test.
 
 use crate::{
-    load::{File, Loaded, Machine, Role, Sources, load},
+    load::{File, Sources, load},
+    loaded::{Loaded, Machine, Role},
     print, properties,
 };
 

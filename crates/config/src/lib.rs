@@ -14,6 +14,7 @@ pub mod declare;
 pub mod fuzzing;
 pub mod kinds;
 mod load;
+mod loaded;
 pub mod namesrv;
 pub mod networks;
 mod print;
@@ -31,7 +32,8 @@ pub use kinds::{
     Address, Addresses, BrokerRole, Bytes, Count, DelayLevels, FlushDiskType, HourList, Hours, Kind, Millis,
     Moment, Names, Number, PathText, Paths, Percent, Port, Seconds,
 };
-pub use load::{About, File, Loaded, Machine, Origin, Problem, Role, Sources, Warning, keys_of, load};
+pub use load::{File, Sources, keys_of, load};
+pub use loaded::{About, Loaded, Machine, Origin, Problem, Role, Warning};
 pub use namesrv::NamesrvConfig;
 pub use networks::{Network, Networks};
 pub use print::{docs_page, export, print_all, print_important};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::load::Loaded;
+use crate::loaded::Loaded;
 use crate::{
     BrokerConfig, KeyInfo, NamesrvConfig, Outside, ServerConfig, Standing, StoreConfig, When, properties,
 };

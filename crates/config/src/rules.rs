@@ -2,7 +2,7 @@
 //!
 //! Reference: the start-up of broker and name server (`BrokerStartup`, `NamesrvStartup`).
 
-use crate::load::{About, Loaded, Machine, Origin, Problem, Role};
+use crate::loaded::{About, Loaded, Machine, Origin, Problem, Role};
 use crate::{BrokerRole, Count, Kind, Number, PathText, Port};
 use std::net::IpAddr;
 

@@ -1,9 +1,8 @@
 //! Kerolox's own commands.
 
-use crate::{logging, serve, store_tools};
-use anyhow::{Result, bail};
+use crate::{dev::Dev, logging, serve, store_tools};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::{net::IpAddr, path::PathBuf};
 
 /// A message broker for RocketMQ clients, in one binary.
 #[derive(Debug, Parser)]
@@ -42,28 +41,6 @@ enum Command {
     Store(store_tools::Store),
 }
 
-/// Options of `kerolox dev`.
-#[derive(Debug, clap::Args)]
-pub struct Dev {
-    /// Where data is kept; made if it is not there. Default: `.kerolox/dev` in the home directory.
-    #[arg(long)]
-    pub store: Option<PathBuf>,
-    /// Port of the name server.
-    #[arg(long, default_value_t = 9876)]
-    pub namesrv_port: u16,
-    /// Port of the broker; the port two below is served too, for clients that use the VIP channel.
-    #[arg(long, default_value_t = 10911)]
-    pub broker_port: u16,
-    /// Address to listen on and to advertise.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub bind: IpAddr,
-    /// Say more: repeat for still more.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Any key of `broker.conf`, as `flushDiskType=SYNC_FLUSH`.
-    pub settings: Vec<String>,
-}
-
 /// Runs what `words` (with the program's name) ask for.
 pub fn run(words: Vec<String>) -> Result<()> {
     match Cli::parse_from(words).command {
@@ -80,18 +57,5 @@ pub fn run(words: Vec<String>) -> Result<()> {
             // What is wrong has been printed.
             false => std::process::exit(1),
         },
-    }
-}
-
-impl Dev {
-    /// The store's directory.
-    pub fn store_dir(&self) -> Result<PathBuf> {
-        if let Some(dir) = &self.store {
-            return Ok(dir.clone());
-        }
-        match std::env::var_os("HOME") {
-            Some(home) => Ok(PathBuf::from(home).join(".kerolox/dev")),
-            None => bail!("there is no home directory to keep data in; name one with --store DIR"),
-        }
     }
 }

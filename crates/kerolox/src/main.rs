@@ -5,9 +5,11 @@
 
 mod addresses;
 mod cli;
+mod dev;
 mod logging;
 mod original;
 mod serve;
+mod settings;
 mod shutdown;
 mod store_tools;
 

@@ -3,9 +3,9 @@
 //! Owns reading the flags. Reference: `NamesrvStartup`, `BrokerStartup`, `ServerUtil`; short flags, long
 //! flags, and `KEY=VALUE` words after them.
 
-use crate::{addresses, logging, serve, shutdown};
+use crate::{logging, serve, settings, shutdown};
 use anyhow::{Context, Result, bail};
-use kerolox_config::{File, Loaded, Machine, Role, Sources, load, print_all, print_important};
+use kerolox_config::{File, Loaded, Role, print_all, print_important};
 
 /// Whether the original has a script of that name which this program stands in for.
 pub fn is_name(name: &str) -> bool {
@@ -110,7 +110,7 @@ fn configuration(role: Role, flags: &Flags) -> Result<Loaded> {
         None => None,
     };
     let file = flags.config_file.as_deref().zip(text.as_deref()).map(|(name, text)| File { name, text });
-    load_with(role, file, flags.namesrv_addr.as_deref(), &flags.settings)
+    settings::load(role, file, flags.namesrv_addr.as_deref(), &flags.settings)
 }
 
 /// The original reads bytes as Latin-1. Keys and values are ASCII; a comment in any other encoding must not keep a
@@ -120,31 +120,6 @@ fn read_file(name: &str) -> Result<String> {
         .with_context(|| format!("read the configuration file {name} (name another one with -c)"))?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|bad| bad.as_bytes().iter().copied().map(char::from).collect()))
-}
-
-/// Reads all sources; all problems become one error.
-pub fn load_with(
-    role: Role,
-    file: Option<File<'_>>,
-    namesrv_addr: Option<&str>,
-    words: &[String],
-) -> Result<Loaded> {
-    let env = |name: &str| std::env::var(name).ok();
-    let candidates = addresses::candidates();
-    let machine = Machine {
-        host_name: host_name(),
-        address: addresses::choose(&candidates).map(|candidate| candidate.ip.to_string()),
-        processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
-    };
-    load(&Sources { role, file, namesrv_addr, words, env: &env, machine }).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the configuration cannot be used: {}", lines.join("; "))
-    })
-}
-
-fn host_name() -> Option<String> {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Some(name).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

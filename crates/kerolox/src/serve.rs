@@ -3,7 +3,7 @@
 //! Owns the wiring and the order of stopping. A port that cannot be had, a store that cannot be opened or a
 //! file that cannot be read ends the start with one line that says what to do.
 
-use crate::{addresses, cli::Dev, original::load_with};
+use crate::{addresses, dev::Dev, settings};
 use anyhow::{Context, Result};
 use kerolox_broker::Broker;
 use kerolox_config::{Loaded, Role, ServerConfig};
@@ -54,7 +54,7 @@ pub fn dev(dev: &Dev) -> Result<()> {
         format!("kvConfigPath={}", store.join("namesrv/kvConfig.json").display()),
         format!("configStorePath={}", store.join("namesrv/namesrv.properties").display()),
     ];
-    let ns_loaded = load_with(Role::Namesrv, None, None, &ns_words)?;
+    let ns_loaded = settings::load(Role::Namesrv, None, None, &ns_words)?;
     let signals = Signals::catch()?;
     let ns = start_namesrv(ns_loaded, dev.bind)?;
     announce("The Name Server boot success. serializeType=JSON");
@@ -68,7 +68,7 @@ pub fn dev(dev: &Dev) -> Result<()> {
         format!("namesrvAddr={}", SocketAddr::new(ip, ns.addr.port())),
     ];
     words.extend(dev.settings.iter().cloned());
-    let started = load_with(Role::Broker, None, None, &words).and_then(|loaded| {
+    let started = settings::load(Role::Broker, None, None, &words).and_then(|loaded| {
         report(&loaded);
         start_broker(loaded, dev.bind)
     });

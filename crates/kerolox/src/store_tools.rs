@@ -2,7 +2,7 @@
 //!
 //! Owns arguments, printing, the progress bar and the lock; what is found is in [`kerolox_store::tools`].
 
-use crate::original;
+use crate::settings;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use kerolox_config::{File, Role};
@@ -233,7 +233,7 @@ fn options(common: &Common) -> Result<kerolox_store::Options> {
     let file = common.config.as_deref().zip(text.as_deref()).map(|(name, text)| File { name, text });
     let mut words = vec![format!("storePathRootDir={}", common.dir.display())];
     words.extend(common.settings.iter().cloned());
-    let loaded = original::load_with(Role::Broker, file, None, &words)?;
+    let loaded = settings::load(Role::Broker, file, None, &words)?;
     let host = std::net::Ipv4Addr::LOCALHOST.into();
     let options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, host);
     Ok(options.for_store())

@@ -5,7 +5,7 @@
 //! it is for wants it: that is asked when its header is here, and the body of one that is refused is thrown away
 //! as it comes.
 
-use crate::limits::Limits;
+use crate::limits::{Came, Limits};
 use kerolox_protocol::frame::{Frame, FrameError, Head, Opening, Split, open, split};
 
 /// Memory that an empty buffer may keep.
@@ -111,6 +111,11 @@ impl Inbound {
             }
         }
         Ok(frames)
+    }
+
+    /// What a read came to that ended so many frames.
+    pub fn came(&self, frames: usize) -> Came {
+        Came { ended: frames > 0, header: self.is_wanted(), unfinished: self.arrived_bytes() }
     }
 
     /// Moves what is missing of the first `need` bytes of a frame into the buffer, as far as it came.

@@ -23,12 +23,12 @@ use crate::{
     buffers::Spares,
     clock::Clock,
     conns::{Conn, Conns},
-    limits::{Admission, Came, Limits, LogLimit, Verdict},
+    limits::{Admission, Limits, LogLimit, Verdict},
     links::{Down, LINK_TOKEN, Links},
     load::Load,
     mailbox::Mailbox,
+    message::Message,
     poll::{Next, Poll},
-    server::Message,
     transport::{Read, is_client_hello},
     workers::{AbortOnPanic, Workers},
 };
@@ -287,7 +287,7 @@ impl<S: Service, C: Clock> Driver<S, C> {
         self.touched = true;
         match fed {
             Ok(frames) => {
-                conn.vitals.read(now.mono, Came::of(&conn.inbound, frames));
+                conn.vitals.read(now.mono, conn.inbound.came(frames));
                 self.settle_partial(now, id);
             }
             Err(error) => {

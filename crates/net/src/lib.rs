@@ -8,9 +8,9 @@
 //! |---|---|
 //! | [`service`] | the seam, pure |
 //! | [`limits`], [`buffers`] | rules and byte handling, pure; for other drivers too |
-//! | [`listen`], [`server`] | from outside: bind, run, stop |
+//! | [`listen`], [`options`], [`server`] | from outside: bind, run, stop |
 //! | `driver` | the loop; `conns`, `links`, `transport` are what it holds |
-//! | `workers`, `mailbox` | threads that may block, and the way back from them |
+//! | `workers`, `mailbox`, `message` | threads that may block, and the way back from them |
 //! | [`clock`] | the only reader of the machine's clocks |
 
 pub mod buffers;
@@ -22,6 +22,8 @@ mod links;
 pub mod listen;
 mod load;
 mod mailbox;
+mod message;
+pub mod options;
 mod poll;
 pub mod server;
 pub mod service;
@@ -31,7 +33,8 @@ mod workers;
 pub use clock::{Clock, System};
 pub use limits::Limits;
 pub use listen::{BindError, Bound, Listeners, SocketOptions, raise_open_files};
-pub use server::{Handle, Options, Running, Server};
+pub use options::Options;
+pub use server::{Handle, Running, Server};
 pub use service::{
     ConnId, Fill, Inlet, Job, Judgement, Lane, LinkEvent, NoJob, Now, Outbox, Part, Peer, Service,
 };

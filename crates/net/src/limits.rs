@@ -3,7 +3,6 @@
 //! Knows times and byte counts. Knows no connection table and closes nothing itself; the driver asks and acts.
 //! Reference: section 1.10 of the wire reference for the idle limit; the others are ours.
 
-use crate::buffers::Inbound;
 use kerolox_protocol::{Millis, frame::FRAME_BYTES_MAX};
 use std::{collections::HashMap, fmt, net::IpAddr};
 
@@ -108,13 +107,6 @@ pub struct Came {
     pub header: bool,
     /// So many bytes of the frame that is unfinished now have come, wanted or not.
     pub unfinished: usize,
-}
-
-impl Came {
-    /// What a read came to that ended so many frames.
-    pub fn of(inbound: &Inbound, frames: usize) -> Came {
-        Came { ended: frames > 0, header: inbound.is_wanted(), unfinished: inbound.arrived_bytes() }
-    }
 }
 
 /// What is to be done with a connection.

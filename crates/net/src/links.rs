@@ -12,7 +12,7 @@
 use crate::{
     Service,
     buffers::{Inbound, Outbound},
-    limits::{Came, Limits, Verdict, Vitals},
+    limits::{Limits, Verdict, Vitals},
     listen::stream_socket,
     transport::{Read, Transport},
     workers::Workers,
@@ -198,7 +198,7 @@ impl Links {
                         let mut take = |frame: Frame<'_>| on_frame(addr, frame);
                         match link.inbound.feed(chunk, limits, &mut take) {
                             Ok(frames) => {
-                                link.vitals.read(now, Came::of(&link.inbound, frames));
+                                link.vitals.read(now, link.inbound.came(frames));
                                 return self.flush(id, now, epoll);
                             }
                             Err(error) => format!("it sent what is no frame: {error}"),

@@ -3,59 +3,14 @@
 //! Owns no socket beyond the start; the loop of [`crate::driver`] does.
 
 use crate::{
-    ConnId, Job, Listeners, Now, Outbox, Service, clock::Clock, driver::Driver, limits::Limits,
-    mailbox::Mailbox,
+    Listeners, Now, Outbox, Service, clock::Clock, driver::Driver, mailbox::Mailbox, message::Message,
+    options::Options,
 };
 use std::{
     fmt, io,
-    net::SocketAddr,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
-
-/// Options of one server.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Short name for threads and log lines, as `broker`. Thread names show 15 bytes.
-    pub name: &'static str,
-    /// What connections may cost.
-    pub limits: Limits,
-    /// Bytes read at once; one such buffer per loop.
-    pub read_bytes: usize,
-    /// Threads that read cold files.
-    pub readers: usize,
-    /// Microseconds for which a loop with nothing to do looks again before it sleeps, while that pays; 0: never.
-    pub busy_poll_micros: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            name: "net",
-            limits: Limits::default(),
-            read_bytes: 256 * 1024,
-            readers: 2,
-            busy_poll_micros: 0,
-        }
-    }
-}
-
-/// Something another thread has for the loop.
-pub(crate) enum Message<S: Service> {
-    /// End gracefully.
-    Stop,
-    /// A job has run.
-    Done(<S::Job as Job>::Done),
-    /// A cold answer is ready.
-    Filled(ConnId, Vec<u8>),
-    /// The addresses of a link's name.
-    Resolved(u64, Result<Vec<SocketAddr>, String>),
-    /// A question or an order from inside the process.
-    Call(Call<S>),
-}
-
-/// What [`Handle::ask`] runs in the loop.
-pub(crate) type Call<S> = Box<dyn FnOnce(&mut S, Now, &mut Outbox<<S as Service>::Job>) + Send>;
 
 /// A service with its sockets, ready to run.
 pub struct Server<S: Service, C: Clock> {
@@ -131,7 +86,7 @@ pub struct Handle<S: Service> {
 
 impl<S: Service> Handle<S> {
     /// Asks for a graceful stop: no new connections, the service's last jobs, all answers written, all within
-    /// [`Limits::stop_timeout`]. Returns at once; asking twice is the same as once.
+    /// [`crate::Limits::stop_timeout`]. Returns at once; asking twice is the same as once.
     pub fn stop(&self) {
         self.mailbox.post(Message::Stop);
     }

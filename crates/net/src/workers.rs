@@ -3,7 +3,7 @@
 //! Knows no connection and no service state; results go back by mail. A thread starts with its first work, so
 //! that a small server stays small, and all of them end when this is dropped.
 
-use crate::{ConnId, Fill, Job, Lane, Service, mailbox::Mailbox, server::Message};
+use crate::{ConnId, Fill, Job, Lane, Service, mailbox::Mailbox, message::Message};
 use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
