@@ -10,8 +10,8 @@ use kerolox_protocol::{Millis, msgid, properties, record::Record};
 use kerolox_store::{
     disk::{Disk, real::RealDisk},
     tools::{
-        Severity,
-        dump::{self, Located, Place, Select, Sought},
+        Severity, Unread,
+        dump::{self, Located, Place, Searched, Select, Sought},
         repair, stat,
         verify::{self, Verified},
     },
@@ -148,7 +148,7 @@ pub fn run(verb: Store) -> Result<bool> {
             let stat = stat::stat(&*place.disk, &place.options, &mut |done, total| bar.show(done, total));
             bar.clear();
             let stat = stat.with_context(|| reading(&common))?;
-            print(&common, &stat, |out| write_stat(out, &stat)).map(|()| true)
+            print(&common, &stat, |out| write_stat(out, &stat)).map(|()| stat.unread.is_empty())
         }
         Store::Verify(common) => {
             let place = Opened::new(&common)?;
@@ -161,7 +161,7 @@ pub fn run(verb: Store) -> Result<bool> {
             Ok(!found.is_damaged())
         }
         Store::Repair { common, apply } => run_repair(&common, apply),
-        Store::Dump(dump) => run_dump(&dump).map(|()| true),
+        Store::Dump(dump) => run_dump(&dump),
         Store::Locate(locate) => run_locate(&locate),
     }
 }
@@ -288,6 +288,9 @@ fn write_stat(out: &mut dyn Write, stat: &stat::Stat) -> io::Result<()> {
             writeln!(out, "damaged  log from {from} to {to}")?;
         }
     }
+    for part in &stat.unread {
+        writeln!(out, "unread   {part}")?;
+    }
     for file in &stat.index {
         let (first, last) = (time(Some(file.first_ms)), time(Some(file.last_ms)));
         writeln!(out, "index    {} with {} keys, {first} to {last}", file.name, file.keys)?;
@@ -378,6 +381,9 @@ fn words(step: &kerolox_store::tools::Remedy) -> String {
     use kerolox_store::tools::Remedy;
     match step {
         Remedy::CutLog { from } => format!("clear what stands behind the log's end at {from}"),
+        Remedy::CopyLog { path } => {
+            format!("copy {path}, with a mark where the disk cannot read it, and keep the file itself aside")
+        }
         Remedy::LengthenLog { path } => format!("give {path} its length"),
         Remedy::RebuildQueue { topic, queue } => format!("make queue {queue} of {topic} anew from the log"),
         Remedy::RebuildIndex => "make the index anew from the log".into(),
@@ -387,7 +393,7 @@ fn words(step: &kerolox_store::tools::Remedy) -> String {
     }
 }
 
-fn run_dump(dump: &Dump) -> Result<()> {
+fn run_dump(dump: &Dump) -> Result<bool> {
     let place = Opened::new(&dump.common)?;
     let select = Select {
         topic: dump.topic.clone(),
@@ -409,8 +415,17 @@ fn run_dump(dump: &Dump) -> Result<()> {
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     bar.clear();
-    dumped.with_context(|| reading(&dump.common))?;
-    quiet(written.and_then(|()| out.flush()))
+    let dumped = dumped.with_context(|| reading(&dump.common))?;
+    quiet(written.and_then(|()| out.flush()))?;
+    say_unread(&dumped.unread);
+    Ok(dumped.unread.is_empty())
+}
+
+/// Beside the output: what is missing in it.
+fn say_unread(unread: &[Unread]) {
+    for part in unread {
+        eprintln!("{part}");
+    }
 }
 
 fn body_text(record: &Record<'_>, body: Body) -> Option<String> {
@@ -484,7 +499,8 @@ fn run_locate(locate: &Locate) -> Result<bool> {
     let watch = &mut |done, total| bar.show(done, total);
     let found = dump::locate(&*place.disk, &place.options, &sought, locate.limit, watch);
     bar.clear();
-    let found = found.with_context(|| reading(&locate.common))?;
+    let Searched { located: found, unread } = found.with_context(|| reading(&locate.common))?;
+    say_unread(&unread);
     let mut out = io::BufWriter::new(io::stdout().lock());
     if let (Sought::At(at), true) = (&sought, found.is_empty()) {
         let place =

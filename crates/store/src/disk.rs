@@ -6,6 +6,7 @@
 //! Writes are `pwrite` into files of a set length, never through a mapping: an I/O error must come back as an
 //! error. Creating, renaming and removing is durable only after [`Disk::sync_dir`] on the parent.
 
+pub mod around;
 pub mod memory;
 pub mod real;
 

@@ -20,7 +20,7 @@ pub(crate) use segment::{Segment, create as create_segment, file_name, parse_fil
 
 use crate::{
     cold,
-    disk::{Disk, File},
+    disk::{Disk, File, around::read_around},
     line::Line,
 };
 use ahead::Gate;
@@ -140,9 +140,32 @@ impl Log {
             let (file, base) = found?;
             let n = (base + self.segment_bytes - at).min(to - at).min(REWRITE_BYTES);
             window.resize(n as usize, 0);
-            file.read_at(&mut window, at - base)?;
-            file.write_at(&window, at - base)?;
+            let holes = read_around(&*file, &mut window, at - base)?;
+            // What the device does not give is not in memory either.
+            for part in between(at - base..at - base + n, &holes) {
+                let from = (part.start + base - at) as usize;
+                let bytes = window.get(from..from + (part.end - part.start) as usize).unwrap_or(&[]);
+                file.write_at(bytes, part.start)?;
+            }
             at += n;
+        }
+        Ok(())
+    }
+
+    /// Writes zeros over a part behind the end, block by block: a device asks for no bytes of a block that is written
+    /// whole. What stands before the end in its block stays.
+    pub(crate) fn blank(&self, part: &Range<u64>) -> io::Result<()> {
+        let mut at = part.start.max(self.end);
+        while at < part.end {
+            let (file, base) = self.file_at(at).ok_or(io::ErrorKind::NotFound)??;
+            let block = (at - base) / ahead::BLOCK * ahead::BLOCK;
+            let n = ahead::BLOCK.min(self.segment_bytes - block);
+            let kept = self.end.saturating_sub(base + block).min(n) as usize;
+            let mut bytes = vec![0; n as usize];
+            file.read_at(bytes.get_mut(..kept).unwrap_or_default(), block)?;
+            file.write_at(&bytes, block)?;
+            file.sync()?;
+            at = base + block + n;
         }
         Ok(())
     }
@@ -432,6 +455,13 @@ pub(crate) struct Unflushed {
     pub(crate) upto: LogOffset,
     /// Store time of the last record before `upto`.
     pub(crate) ms: Millis,
+}
+
+/// What of `whole` is in none of `holes`, which are in order.
+fn between(whole: Range<u64>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let starts = std::iter::once(whole.start).chain(holes.iter().map(|hole| hole.end));
+    let ends = holes.iter().map(|hole| hole.start).chain(std::iter::once(whole.end));
+    starts.zip(ends).map(|(start, end)| start..end).filter(|part| part.start < part.end).collect()
 }
 
 fn find(segments: &VecDeque<Segment>, at: u64) -> Option<&Segment> {

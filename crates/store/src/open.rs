@@ -1,6 +1,6 @@
 //! Why a store cannot be opened, said so that the reader knows what to do.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, ops::Range, path::PathBuf};
 
 /// Why a store cannot be opened. Nothing was changed.
 #[derive(Debug)]
@@ -36,6 +36,13 @@ pub enum Cause {
     LogGone {
         /// It reached so far.
         upto: u64,
+    },
+    /// The disk cannot read a part of the log at its end, and whether messages stand there cannot be told.
+    Unreadable {
+        /// Positions in the log.
+        part: Range<u64>,
+        /// Of the store.
+        root: PathBuf,
     },
     /// An option makes no sense.
     Option(&'static str),
@@ -96,6 +103,16 @@ impl fmt::Display for OpenError {
                 f,
                 "{path} is empty, but the store beside it knows a log of {upto} bytes: is the disk of the log \
                  mounted? To begin anew, empty the whole store directory"
+            ),
+            Cause::Unreadable { part, root } => write!(
+                f,
+                "the disk cannot read {} bytes of {path}, from {} of the log on, where it ends, and nobody can tell \
+                 whether messages stand there: if the disk may come round (a cable, a controller), see to that first; \
+                 else give them up with `kerolox store repair {} --apply`, which keeps the file as it is and copies \
+                 all that can be read, and start again",
+                part.end - part.start,
+                part.start,
+                root.display()
             ),
             Cause::Option(what) => write!(f, "cannot open the store at {path}: {what}"),
         }

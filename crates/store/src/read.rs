@@ -13,6 +13,7 @@ pub use slices::{Filled, Rotten, Slices};
 pub use time::Boundary;
 
 use crate::{
+    disk::around::is_device_error,
     index,
     store::Store,
     types::{Bounds, QueueEntry, QueueSlot},
@@ -190,7 +191,7 @@ impl Store {
     }
 
     /// One whole record, checked: it says that it stands there, and its body is what was stored. `None` if
-    /// there is no record at that place. Reads a file.
+    /// there is no record at that place, or the device does not give it. Reads a file.
     pub fn record(&self, at: LogOffset) -> io::Result<Option<Vec<u8>>> {
         const HEAD: usize = 8;
         let confirmed = self.confirmed();
@@ -200,14 +201,18 @@ impl Store {
             return Ok(None);
         }
         let mut head = [0; HEAD];
-        self.log.read(&self.gate, at.0, &mut head)?;
+        if !self.read_log(at.0, &mut head)? {
+            return Ok(None);
+        }
         let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let max = self.options.record_bytes_max().max(RECORD_BYTES_READ_MAX);
         if u64::from(size) > left || size as usize > max || (size as usize) < HEAD {
             return Ok(None);
         }
         let mut bytes = vec![0; size as usize];
-        self.log.read(&self.gate, at.0, &mut bytes)?;
+        if !self.read_log(at.0, &mut bytes)? {
+            return Ok(None);
+        }
         let good = match parse(&bytes) {
             Ok(Entry::Message(record)) => {
                 let stands_here = record.physical_offset == at.wire() || mutant!(PositionUnchecked);
@@ -216,6 +221,23 @@ impl Store {
             _ => false,
         };
         Ok(good.then_some(bytes))
+    }
+
+    /// Fills `out` from the log; `false` if the device does not give it, asked twice. Who asks for that record would
+    /// ask for it for ever.
+    pub(crate) fn read_log(&self, at: u64, out: &mut [u8]) -> io::Result<bool> {
+        let is_gone = |read: &io::Result<()>| read.as_ref().is_err_and(is_device_error);
+        let mut read = self.log.read(&self.gate, at, out);
+        if is_gone(&read) {
+            read = self.log.read(&self.gate, at, out);
+        }
+        if let Err(why) = &read
+            && is_device_error(why)
+        {
+            tracing::warn!(at, %why, "the disk cannot read a record: it is lost, unless the disk comes round");
+            return Ok(false);
+        }
+        read.map(|()| true)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
     job::{Dirty, Flushed},
     line::{Level, Line},
-    log::Log,
+    log::{Log, file_name},
     open::{Cause, OpenError},
     options::Options,
     queue::{
@@ -36,7 +36,7 @@ use crate::{
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
-use scan::{Cursor, Found};
+use scan::{Cursor, Found, Lost};
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
 
 /// Entries collected in memory before they are written, while the log is read.
@@ -143,6 +143,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         lost: Vec::new(),
         keeps_places: false,
         tail: None,
+        unreadable: Vec::new(),
+        undecided: None,
         report,
     };
     checkpoint::mark_running(&**disk, &options.paths).map_err(OpenError::io(&recovery.root))?;
@@ -153,6 +155,9 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     recovery.covered = Flushed { upto: LogOffset(from), ms: recovery.last_ms };
     let log_dir = recovery.log.dir().clone();
     recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
+    if let Some(lost) = recovery.undecided.take() {
+        return Err(recovery.refuse(&left, lost));
+    }
     recovery.settle(from, &left)?;
     let index = recovery.index(from, &left, &options)?;
 
@@ -212,6 +217,16 @@ fn merge(ranges: &mut Vec<Range<u64>>) {
     });
 }
 
+/// How the log goes on behind what cannot be read.
+enum Behind {
+    /// It does not.
+    End,
+    /// At this position.
+    GoesOn(u64),
+    /// Nobody can tell.
+    Undecided(Range<u64>),
+}
+
 struct Recovery<'a> {
     disk: &'a Arc<dyn Disk>,
     root: PathBuf,
@@ -233,6 +248,10 @@ struct Recovery<'a> {
     keeps_places: bool,
     /// What is cut off the log and is more than a crash explains; and what to say of it.
     tail: Option<(Range<u64>, Line)>,
+    /// Bytes behind the end of the log that the device does not give. No message was there.
+    unreadable: Vec<Range<u64>>,
+    /// Where the log ends, or may: nobody can tell whether messages stood there.
+    undecided: Option<Range<u64>>,
     report: Opened,
 }
 
@@ -317,7 +336,7 @@ impl Recovery<'_> {
             cursor.doubt(flushed);
         }
         let ended = loop {
-            let why = match cursor.look(at)? {
+            let (why, lost) = match cursor.look(at)? {
                 Found::Record(record) => {
                     let size = u64::from(record.size);
                     // No CRC covers the properties, and a torn write leaves zeros at their end. Behind a record
@@ -340,7 +359,8 @@ impl Recovery<'_> {
                     at = next;
                     continue;
                 }
-                Found::Nothing(why) => why,
+                Found::Nothing(why) => (why, None),
+                Found::Lost(lost) => (lost.to_string(), Some(lost)),
             };
             if let Some(known) = self.damaged.iter().find(|range| range.contains(&at)) {
                 at = known.end;
@@ -351,11 +371,9 @@ impl Recovery<'_> {
                 break why;
             }
             match behind {
-                Some(good) if at < flushed || !power_cut => {
-                    self.report.lines.push(Line::error(format!(
-                        "damage in the log: {why} at {at}; {} bytes are set aside, the log goes on at {good}",
-                        good - at
-                    )));
+                // A power cut leaves holes of zeros. Behind what cannot be read anything may have been acknowledged.
+                Some(good) if at < flushed || !power_cut || lost.is_some() => {
+                    self.report.lines.push(set_aside(&why, at..good));
                     self.damaged.push(at..good);
                     self.note_lost(&mut cursor, at..good)?;
                     at = good;
@@ -376,19 +394,60 @@ impl Recovery<'_> {
                     )));
                     break why;
                 }
-                None => break why,
+                None => match lost.map(|lost| self.behind_lost(at, lost)) {
+                    // The last clean stop says that the log ends there.
+                    None | Some(Behind::End) => break why,
+                    Some(Behind::GoesOn(behind)) => {
+                        self.report.lines.push(set_aside(&why, at..behind));
+                        self.damaged.push(at..behind);
+                        self.note_lost(&mut cursor, at..behind)?;
+                        at = behind;
+                    }
+                    Some(Behind::Undecided(hole)) => {
+                        self.undecided = Some(hole);
+                        break why;
+                    }
+                },
             }
         };
-        self.judge_tail(&mut cursor, at, left, &ended)?;
+        if self.undecided.is_none() {
+            self.judge_tail(&mut cursor, at, left, &ended)?;
+        }
         self.log = log;
         self.log.reset_end(at);
         self.decide_odd()?;
         self.keep_places()
     }
 
+    /// How it goes on where bytes are lost and no good record stands behind. Nothing may be given out again, or cut
+    /// off, because it cannot be read.
+    fn behind_lost(&self, at: u64, lost: Lost) -> Behind {
+        match lost.record_end {
+            _ if self.report.clean && lost.hole.start >= at => Behind::End,
+            Some(end) if end > at => Behind::GoesOn(end),
+            _ if lost.is_given_up => Behind::GoesOn(lost.hole.end),
+            _ => Behind::Undecided(lost.hole),
+        }
+    }
+
+    /// Leaves the store as it was found.
+    fn refuse(&self, left: &Left, lost: Range<u64>) -> OpenError {
+        let path = match self.log.file_at(lost.start) {
+            Some(Ok((_, base))) => self.log.dir().join(file_name(base)),
+            _ => self.log.dir().clone(),
+        };
+        if !left.aborted {
+            let paths = crate::disk::Paths { root: self.root.clone(), commit_log: Vec::new() };
+            if let Err(why) = checkpoint::mark_stopped(&**self.disk, &paths) {
+                return OpenError::new(&self.root, Cause::Io(why));
+            }
+        }
+        OpenError::new(path, Cause::Unreadable { part: lost, root: self.root.clone() })
+    }
+
     /// What stands behind the end of the log is cut off. A crash tears one record; all else is kept as a copy.
     fn judge_tail(&mut self, cursor: &mut Cursor<'_>, at: u64, left: &Left, why: &str) -> io::Result<()> {
-        let to = cursor.written_behind(at)?;
+        let to = cursor.written_behind(at, &mut self.unreadable)?;
         if to == at {
             return Ok(());
         }
@@ -563,14 +622,33 @@ impl Recovery<'_> {
                 self.report.lines.push(Line { level, text });
             }
             self.settle_places(from, left)?;
+            self.write_unreadable_anew()?;
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
             self.rewrite(&self.log, from, left).map_err(OpenError::io(&dir))?;
             self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;
+        } else {
+            self.write_unreadable_anew()?;
         }
         if self.report.foreign {
             let cleared = queues::clear_behind(&self.files, &self.queues);
             self.report.lines.extend(cleared.map_err(OpenError::io(self.files.dir()))?);
+        }
+        Ok(())
+    }
+
+    /// Writes zeros over what cannot be read behind the end of the log: nothing was there, and a device takes another
+    /// sector for one that is written. Left as it is, the next append would have to read it, and end all writing.
+    fn write_unreadable_anew(&mut self) -> Result<(), OpenError> {
+        for hole in std::mem::take(&mut self.unreadable) {
+            let dir = self.log.dir().clone();
+            self.log.blank(&hole).map_err(OpenError::io(dir))?;
+            self.report.lines.push(Line::warn(format!(
+                "the disk cannot read {} bytes behind the log's end, from {} on; no message stood there, they are \
+                 written anew",
+                hole.end - hole.start,
+                hole.start
+            )));
         }
         Ok(())
     }
@@ -629,34 +707,59 @@ impl Recovery<'_> {
         let end = self.log.end().0;
         let mut cursor = Cursor::new(&self.log);
         while at < end {
-            match cursor.look(at)? {
+            let why = match cursor.look(at)? {
                 Found::Record(record) => {
                     at += u64::from(record.size);
-                    let dispatch = Dispatch::of_record(&record);
-                    if dispatch.indexed {
-                        let place = LogOffset(record.physical_offset as u64);
-                        let (topic, ms) = (record.topic, record.store_ms);
-                        dispatch.each_key(|key| index.add(topic, key, place, ms, ms + utc));
+                    add_keys_of(&record, index, utc);
+                    while index.pending() > PENDING_WORTH
+                        && let Some(job) = index.job(false)
+                    {
+                        index.done(job.run())?;
                     }
+                    continue;
                 }
-                Found::Filler(next) => at = next,
-                Found::Nothing(why) => match self.damaged.iter().find(|range| range.contains(&at)) {
-                    Some(damaged) => at = damaged.end,
-                    None => {
-                        let line = format!("the index gets no keys behind {at}: {why}");
-                        self.report.lines.push(Line::error(line));
-                        break;
-                    }
-                },
+                Found::Filler(next) => {
+                    at = next;
+                    continue;
+                }
+                Found::Nothing(why) => why,
+                Found::Lost(lost) => lost.to_string(),
+            };
+            if let Some(known) = self.damaged.iter().find(|range| range.contains(&at)) {
+                at = known.end;
+                continue;
             }
-            while index.pending() > PENDING_WORTH
-                && let Some(job) = index.job(false)
-            {
-                index.done(job.run())?;
-            }
+            let Some(good) = cursor.find_behind(at, Millis(i64::MIN))?.filter(|good| *good < end) else {
+                let line = format!("the index gets no keys behind {at}: {why}");
+                self.report.lines.push(Line::error(line));
+                break;
+            };
+            // It was sound when it was last read.
+            self.report.lines.push(set_aside(&why, at..good));
+            self.damaged.push(at..good);
+            merge(&mut self.damaged);
+            at = good;
         }
         Ok(())
     }
+}
+
+fn add_keys_of(record: &Record<'_>, index: &mut Index, utc: Millis) {
+    let dispatch = Dispatch::of_record(record);
+    if dispatch.indexed {
+        let place = LogOffset(record.physical_offset as u64);
+        let (topic, ms) = (record.topic, record.store_ms);
+        dispatch.each_key(|key| index.add(topic, key, place, ms, ms + utc));
+    }
+}
+
+/// Says that a part of the log is damaged, and where it goes on.
+fn set_aside(why: &str, part: Range<u64>) -> Line {
+    let Range { start, end } = part;
+    Line::error(format!(
+        "damage in the log: {why} at {start}; {} bytes are set aside, the log goes on at {end}",
+        end - start
+    ))
 }
 
 /// Keys come back from the log, so no repair of the index loses anything; a file that is not used is no work of a

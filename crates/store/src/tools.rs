@@ -20,9 +20,12 @@ pub mod stat;
 pub mod verify;
 
 mod index;
+mod patient;
 mod queues;
 mod small;
 mod walk;
+
+pub use patient::Unread;
 
 use serde::Serialize;
 use std::{fmt, path::Path};
@@ -59,7 +62,7 @@ pub enum Kind {
     LogFileSize,
     /// A name that does not belong there.
     ForeignName,
-    /// A file could not be read.
+    /// The disk cannot read a part of a file.
     Unreadable,
     /// A record tells an impossible topic, queue or offset.
     RecordPlace,
@@ -123,6 +126,11 @@ pub enum Remedy {
     CutLog {
         /// Where the log ends.
         from: u64,
+    },
+    /// Put a copy of a log file in its place, with a mark where the file cannot be read.
+    CopyLog {
+        /// The file.
+        path: String,
     },
     /// Give the last log file its length.
     LengthenLog {

@@ -385,7 +385,8 @@ fn records_are_found_by_position_offset_time_and_key() {
     let disk = &*world.disk.handle();
     let sent = world.sent.iter().filter(|sent| sent.topic == "B" && sent.queue == 1).nth(5).unwrap();
     let at = sent.end.0 - sent.size;
-    let find = |sought: Sought| dump::locate(disk, &world.options, &sought, 4, &mut |_, _| {}).unwrap();
+    let find =
+        |sought: Sought| dump::locate(disk, &world.options, &sought, 4, &mut |_, _| {}).unwrap().located;
     let topic = "B".to_owned();
     let by_offset = find(Sought::Offset { topic: topic.clone(), queue: 1, offset: 5 });
     assert_eq!(by_offset.len(), 1);

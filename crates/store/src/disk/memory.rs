@@ -7,7 +7,7 @@
 //!   directory is. [`MemDisk::power_cut`] decides for every sector, length and name change what survived.
 //! - [`MemDisk::kill`] ends the process only: everything written is still there.
 //! - [`MemDisk::plan`] makes calls fail; [`MemDisk::set_capacity`] and [`MemDisk::set_write_budget`] fill
-//!   the disk; [`MemDisk::flip`] rots it.
+//!   the disk; [`MemDisk::flip`] rots it, [`MemDisk::spoil`] makes sectors unreadable.
 //! - [`MemDisk::record`] and [`MemDisk::take_trace`] give a [`Trace`], whose crash states can be visited.
 //!
 //! Harsher than ext4 where POSIX allows it: syncing a file does not make its name durable, and a length can
@@ -28,7 +28,7 @@ use std::{
 
 use self::{
     choose::Random,
-    content::PAGE,
+    content::{PAGE, SECTOR},
     fault::{Faults, broken, no_space},
     tree::{Ino, Tree},
 };
@@ -49,9 +49,14 @@ pub struct MemDisk {
     state: Arc<Mutex<State>>,
 }
 
+/// Numbers of sectors, by file.
+type Spoiled = BTreeMap<Ino, BTreeSet<u64>>;
+
 struct State {
     tree: Tree,
     faults: Faults,
+    /// Sectors that cannot be read, by file. They belong to the device: no crash mends them.
+    spoiled: Spoiled,
     capacity: Option<u64>,
     /// Pages taken; kept only while a capacity is set.
     used: u64,
@@ -84,6 +89,7 @@ impl MemDisk {
         let state = State {
             tree,
             faults: Faults::default(),
+            spoiled: Spoiled::new(),
             capacity: None,
             used: 0,
             boots,
@@ -108,7 +114,8 @@ impl MemDisk {
     /// happened and has no effect on the new one. No faults are planned on the new disk.
     pub fn power_cut(&self, seed: u64) -> MemDisk {
         let state = self.state();
-        MemDisk::with(state.tree.after_cut(&mut Random::new(seed)), state.boots + 1).sized(state.capacity)
+        let tree = state.tree.after_cut(&mut Random::new(seed));
+        MemDisk::with(tree, state.boots + 1).sized(state.capacity).with_spoiled(&state.spoiled)
     }
 
     /// The disk after the process was killed: nothing is lost, locks are free, and what was not synced still
@@ -117,7 +124,12 @@ impl MemDisk {
         let state = self.state();
         let mut tree = state.tree.clone();
         tree.collect([]);
-        MemDisk::with(tree, state.boots).sized(state.capacity)
+        MemDisk::with(tree, state.boots).sized(state.capacity).with_spoiled(&state.spoiled)
+    }
+
+    fn with_spoiled(self, spoiled: &Spoiled) -> MemDisk {
+        self.state().spoiled.clone_from(spoiled);
+        self
     }
 
     fn sized(self, capacity: Option<u64>) -> MemDisk {
@@ -176,6 +188,17 @@ impl MemDisk {
         if let Some(file) = state.tree.file_mut(ino) {
             file.flip(at, bit);
         }
+        Ok(())
+    }
+
+    /// Makes the sectors of a file that hold these bytes unreadable: a read of any byte of them fails. A write of
+    /// a whole one makes it good again, as a device does that takes another in its place; a write of a part fails.
+    pub fn spoil(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let ino = state.tree.find(path)?;
+        state.tree.file(ino)?;
+        let sectors = at / SECTOR..at.saturating_add(len).div_ceil(SECTOR);
+        state.spoiled.entry(ino).or_default().extend(sectors);
         Ok(())
     }
 
@@ -242,6 +265,23 @@ impl MemDisk {
 }
 
 impl State {
+    fn is_spoiled(&self, ino: Ino, at: u64, len: u64) -> bool {
+        let sectors = at / SECTOR..at.saturating_add(len).div_ceil(SECTOR);
+        len > 0 && self.spoiled.get(&ino).is_some_and(|spoiled| spoiled.range(sectors).next().is_some())
+    }
+
+    /// Before a range is written: sectors that are written whole are good again, a part of a bad one is an error.
+    fn mend(&mut self, ino: Ino, at: u64, len: u64) -> io::Result<()> {
+        let Some(spoiled) = self.spoiled.get_mut(&ino).filter(|_| len > 0) else { return Ok(()) };
+        let end = at.saturating_add(len);
+        let whole = at.div_ceil(SECTOR)..end / SECTOR;
+        if spoiled.range(at / SECTOR..end.div_ceil(SECTOR)).any(|sector| !whole.contains(sector)) {
+            return Err(broken());
+        }
+        spoiled.retain(|sector| !whole.contains(sector));
+        Ok(())
+    }
+
     fn apply(&mut self, op: Op) {
         self.tree.apply(&op);
         if let Some(trace) = &mut self.trace {
@@ -448,6 +488,9 @@ impl File for MemFile {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         content.read(buf, at);
+        if state.is_spoiled(self.ino, at, buf.len() as u64) {
+            return Err(broken());
+        }
         match harm {
             None => Ok(()),
             Some(Harm::Flipped(bit)) => {
@@ -460,7 +503,11 @@ impl File for MemFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.writable()?;
-        match state.faults.meet(Call::Write, &self.path) {
+        let harm = state.faults.meet(Call::Write, &self.path);
+        if harm.is_none() {
+            state.mend(self.ino, at, bytes.len() as u64)?;
+        }
+        match harm {
             None => state.store(self.ino, bytes, at),
             Some(Harm::Eio) => Err(broken()),
             Some(Harm::Enospc) => Err(no_space()),
@@ -514,6 +561,7 @@ impl File for MemFile {
             Some(_) => return Err(broken()),
         }
         let end = at.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+        state.mend(self.ino, at, len)?;
         for (from, n) in state.tree.file(self.ino)?.cached().filled(at, end) {
             state.apply(Op::Write { ino: self.ino, at: from, bytes: vec![0; n].into() });
         }

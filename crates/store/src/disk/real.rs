@@ -18,7 +18,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::{DirEntry, Disk, File, Open, Space};
+use super::{DirEntry, Disk, File, Open, Space, around::read_around};
 
 /// How far apart the pages are that [`File::is_resident`] looks at. The kernel reads ahead in larger units,
 /// so a range whose samples are all there is there, but for rare luck.
@@ -340,8 +340,9 @@ impl RealFile {
         while from < end {
             let n = CLEAR_BYTES.min(end - from);
             window.resize(n as usize, 0);
-            self.read_at(&mut window, from)?;
-            if window.iter().any(|byte| *byte != 0) {
+            // What the device does not give is written over as well.
+            let is_read = read_around(self, &mut window, from)?.is_empty();
+            if !is_read || window.iter().any(|byte| *byte != 0) {
                 window.fill(0);
                 self.write_at(&window, from)?;
             }

@@ -16,7 +16,7 @@ use super::{
     Index, IndexFile, Mark,
     format::{ENTRY_LEN, Entry, HEADER_LEN, Header, SLOT_LEN, Shape, name_text, parse_name, slot},
 };
-use crate::disk::{Disk, File, Open};
+use crate::disk::{Disk, File, Open, around::is_device_error};
 
 /// Read and written at once when going through a file, bytes. A multiple of slot and entry length.
 const PIECE: usize = 20 << 16;
@@ -315,14 +315,6 @@ impl Index {
 
 fn has_changes(repairs: &[Repair]) -> bool {
     repairs.iter().any(|repair| !matches!(repair.what, RepairKind::Ignored(_)))
-}
-
-/// Whether the device failed at this one place: the error of a sector that is gone.
-fn is_device_error(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    // What the real disk says carries the system's own error inside.
-    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.unwrap_or(error).raw_os_error() == Some(EIO)
 }
 
 fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {

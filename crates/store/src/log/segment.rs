@@ -1,7 +1,7 @@
 //! One file of the commit log, and its name.
 
 use crate::{
-    disk::{Disk, File, Open},
+    disk::{Disk, File, Open, around::read_around},
     line::Line,
 };
 use std::{
@@ -80,9 +80,9 @@ pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::
     let file = segment.file(disk)?;
     let len = file.len()?.min(head.len() as u64) as usize;
     let (head, _) = head.split_at_mut(len);
-    file.read_at(head, 0)?;
+    let is_read = read_around(&*file, head, 0)?.is_empty();
     let path = segment.path.display();
-    if head.iter().all(|b| *b == 0) {
+    if is_read && head.iter().all(|b| *b == 0) {
         disk.remove(&segment.path)?;
         return Ok(Line::info(format!("{path}, made ahead and never used, is removed")));
     }

@@ -1,11 +1,18 @@
 //! Bytes of the log on their way to a reader.
 
-use crate::{disk::File, log::Log, types::QueueEntry};
+use crate::{
+    disk::{
+        File,
+        around::{first_in, is_device_error, read_around},
+    },
+    log::Log,
+    types::QueueEntry,
+};
 use kerolox_protocol::{
     LogOffset,
     record::{Entry, parse, parse_all},
 };
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 /// Records of the log that make an answer. Holds what it needs: readable on any thread, also when the store
 /// has deleted the file or is gone.
@@ -43,7 +50,8 @@ pub enum Filled {
     Until(Rotten),
 }
 
-/// Bytes that are no record although a queue names one there: the disk no longer holds what was stored.
+/// Bytes that are no record although a queue names one there, or that the disk does not give: it no longer holds
+/// what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotten {
     /// Where they stand in the log.
@@ -68,7 +76,8 @@ impl Slices {
 
     /// Appends all records to `out`, up to the first that is none. Reads files. Each is checked to be a record that
     /// stands at its place: a disk that read from elsewhere, or rots, must not be believed. Bodies are not compared
-    /// with their CRC: that is the reader's, who has the message last.
+    /// with their CRC: that is the reader's, who has the message last. One that the device does not give counts as
+    /// none: where a read fails, it is done again in smaller and smaller pieces.
     ///
     /// Of cold data it also asks for what stands behind: who catches up reads on there, and the device is faster
     /// at large pieces than at answers.
@@ -242,15 +251,25 @@ enum Stop {
 fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
     let Some(first) = run.first() else { return Ok(None) };
     let before = out.len();
+    // In ordinary times empty, and then it costs nothing.
+    let mut holes = Vec::new();
     match &first.from {
         From::Memory(bytes) => out.extend_from_slice(bytes),
         From::File(file, base) => {
             out.resize(before + span(run) as usize, 0);
             let (_, new) = out.split_at_mut(before);
             match wait {
-                Wait::Yes => file.read_at(new, first.at - base)?,
-                Wait::No if file.read_cached(new, first.at - base)? => {}
-                Wait::No => return Ok(Some(Stop::NotCached)),
+                Wait::Yes => {
+                    let lost = read_around(&**file, new, first.at - base)?;
+                    holes.extend(lost.iter().map(|hole| hole.start + base..hole.end + base));
+                }
+                Wait::No => match file.read_cached(new, first.at - base) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Some(Stop::NotCached)),
+                    // Smaller pieces are asked for by who may wait.
+                    Err(why) if is_device_error(&why) => return Ok(Some(Stop::NotCached)),
+                    Err(why) => return Err(why),
+                },
             }
         }
     }
@@ -261,7 +280,7 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<St
         if from != end {
             out.copy_within(from..from + len, end);
         }
-        let good = good(out.get(end..end + len).unwrap_or(&[]), part.at);
+        let good = good(out.get(end..end + len).unwrap_or(&[]), part.at, &holes);
         end += good;
         if good < len {
             out.truncate(end);
@@ -272,12 +291,16 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<St
     Ok(None)
 }
 
-/// How many of the bytes are records that stand back to back from `at` on.
-fn good(bytes: &[u8], at: u64) -> usize {
+/// How many of the bytes are records that stand back to back from `at` on, with nothing of them in `holes`.
+fn good(bytes: &[u8], at: u64, holes: &[Range<u64>]) -> usize {
     let mut done = 0;
     while let Ok(Entry::Message(record)) = parse(bytes.get(done..).unwrap_or(&[])) {
         let stands_here = record.physical_offset == (at + done as u64) as i64;
         if !stands_here && !mutant!(PositionUnchecked) {
+            break;
+        }
+        let place = at + done as u64..at + done as u64 + u64::from(record.size);
+        if !holes.is_empty() && first_in(holes, &place).is_some() {
             break;
         }
         done += record.size as usize;

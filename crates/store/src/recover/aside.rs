@@ -2,7 +2,7 @@
 
 use super::dirs;
 use crate::{
-    disk::{Disk, Open},
+    disk::{Disk, Open, around::read_around},
     log::Log,
     open::OpenError,
     smallfile::beside,
@@ -63,7 +63,8 @@ fn each_window(
     let mut at = part.start;
     while at < part.end {
         window.resize(WINDOW.min(part.end - at) as usize, 0);
-        file.read_at(&mut window, at - base)?;
+        // What cannot be read has its place, too.
+        read_around(&*file, &mut window, at - base)?;
         take(at - part.start, &window)?;
         at += window.len() as u64;
     }

@@ -198,7 +198,7 @@ impl Survey {
         }
         for segment in log.segments() {
             let base = segment.base;
-            if cursor.written_behind(base)? > base {
+            if cursor.written_behind(base, &mut Vec::new())? > base {
                 let why = match cursor.look(base)? {
                     Found::Nothing(why) => format!("no message stands in it: {why}"),
                     _ => "no message stands in it".into(),

@@ -6,16 +6,23 @@
 //! | the filler with exactly the bytes left | go on in the next file |
 //! | anything else, nothing good behind | the end |
 //! | anything else, good records behind it | damage, or the ruins of a power cut: the caller knows which |
+//! | what the device does not give, or an operator gave up | lost; what stood there is not known |
 //!
 //! A record of an earlier life of the file tells another position; one that was cut off earlier and came back
 //! tells a time before its predecessors'. Neither is taken for part of the log.
 
-use crate::{disk::File, log::Log};
+use crate::{
+    disk::{
+        File,
+        around::{SECTOR, first_given_up, first_in, given_up, read_around},
+    },
+    log::Log,
+};
 use kerolox_protocol::{
     Millis,
     record::{BLANK_BYTES, Entry, FIXED_BYTES, MAGIC, MAGIC_BLANK, MAGIC_V2, Record, parse},
 };
-use std::{io, ops::Range, sync::Arc};
+use std::{fmt, io, ops::Range, sync::Arc};
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 20;
@@ -26,8 +33,10 @@ const ZEROS_MAX: u64 = 4 << 20;
 pub(super) const FILES_END: &str = "the files end";
 pub(super) const NOTHING_WRITTEN: &str = "nothing was written there";
 
-/// What a device writes as a whole.
-const SECTOR: u64 = 512;
+/// The lengths of a record's topic and properties, bytes; of the longer kind of topic.
+const TEXT_LENGTHS: usize = 2 + 2;
+/// Where a record tells its own position.
+const AT_POSITION: usize = 28;
 
 /// What stands at a position.
 pub(super) enum Found<'a> {
@@ -36,6 +45,29 @@ pub(super) enum Found<'a> {
     Filler(u64),
     /// No record, and why.
     Nothing(String),
+    /// Some of it is lost, so that what stands there is not known.
+    Lost(Lost),
+}
+
+/// Bytes of the log that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// The first such part.
+    pub(super) hole: Range<u64>,
+    /// An operator gave it up; otherwise the device does not give it.
+    pub(super) is_given_up: bool,
+    /// Where the record ends that stands there, if its head could be read.
+    pub(super) record_end: Option<u64>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.hole;
+        match self.is_given_up {
+            true => write!(f, "the bytes from {start} to {end} were given up"),
+            false => write!(f, "the disk cannot read the bytes from {start} to {end}"),
+        }
+    }
 }
 
 /// Reads a log without keeping more than a window of it.
@@ -43,6 +75,8 @@ pub(super) struct Cursor<'a> {
     log: &'a Log,
     window: Vec<u8>,
     window_at: u64,
+    /// Parts of the window that the device did not give; they are zeros there.
+    holes: Vec<Range<u64>>,
     file: Option<(u64, Arc<dyn File>)>,
     /// From here on a power cut may have taken sectors.
     unsure_from: u64,
@@ -50,7 +84,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(log: &'a Log) -> Cursor<'a> {
-        Cursor { log, window: Vec::new(), window_at: 0, file: None, unsure_from: u64::MAX }
+        Cursor { log, window: Vec::new(), window_at: 0, holes: Vec::new(), file: None, unsure_from: u64::MAX }
     }
 
     /// From `at` on a power cut may have taken sectors. A record's CRC covers its body only, and its sizes tell
@@ -65,23 +99,29 @@ impl<'a> Cursor<'a> {
         within.then(|| at - at % self.log.segment_bytes() + self.log.segment_bytes())
     }
 
-    /// `n` bytes at `at`, all in one file.
+    /// `n` bytes at `at`, all in one file; zeros where the device gives nothing.
     fn fetch(&mut self, at: u64, n: usize) -> io::Result<&[u8]> {
         let has = at >= self.window_at && at + n as u64 <= self.window_at + self.window.len() as u64;
         if !has {
             let end = self.segment_end(at).ok_or(io::ErrorKind::UnexpectedEof)?;
-            let len = (WINDOW.max(n) as u64).min(end - at) as usize;
             let base = at - at % self.log.segment_bytes();
+            // Whole sectors, so that a bad one is known with its beginning.
+            let from = at - (at - base) % SECTOR;
+            let len = (WINDOW.max(n) as u64 + at - from).min(end - from) as usize;
             let file = match &self.file {
                 Some((of, file)) if *of == base => Arc::clone(file),
                 _ => self.log.file_at(at).ok_or(io::ErrorKind::NotFound)??.0,
             };
             self.file = Some((base, Arc::clone(&file)));
             self.window.resize(len, 0);
-            self.window_at = at;
-            if let Err(why) = file.read_at(&mut self.window, at - base) {
-                self.window.clear();
-                return Err(why);
+            self.window_at = from;
+            self.holes.clear();
+            match read_around(&*file, &mut self.window, from - base) {
+                Ok(holes) => self.holes.extend(holes.iter().map(|hole| hole.start + base..hole.end + base)),
+                Err(why) => {
+                    self.window.clear();
+                    return Err(why);
+                }
             }
         }
         let from = (at - self.window_at) as usize;
@@ -95,38 +135,89 @@ impl<'a> Cursor<'a> {
         if left < BLANK_BYTES as u64 {
             return Ok(Found::Nothing("the file has no room for a record".into()));
         }
+        let head_end = at + left.min(FIXED_BYTES as u64);
         let head = self.fetch(at, BLANK_BYTES)?;
         let (size, magic) = (be32(head, 0), be32(head, 4));
+        if let Some(lost) = self.hole(at..at + BLANK_BYTES as u64, None) {
+            return Ok(Found::Lost(lost));
+        }
         match magic {
             MAGIC_BLANK if u64::from(size) == left => return Ok(Found::Filler(end)),
             MAGIC | MAGIC_V2 => {}
             0 if size == 0 => return Ok(Found::Nothing(NOTHING_WRITTEN.into())),
-            _ => return Ok(Found::Nothing(format!("no record begins there (magic {magic:#010x})"))),
+            _ => {
+                return self.nothing(
+                    at..head_end,
+                    None,
+                    format!("no record begins there (magic {magic:#010x})"),
+                );
+            }
         }
         // Nothing is read, and no memory is taken, for a size before the record has told its own position.
         if u64::from(size) > left || (size as usize) < FIXED_BYTES {
-            return Ok(Found::Nothing(format!("impossible size {size}")));
+            return self.nothing(at..head_end, None, format!("impossible size {size}"));
         }
-        let told = be64(self.fetch(at, FIXED_BYTES)?, 28);
+        let told = be64(self.fetch(at, FIXED_BYTES)?, AT_POSITION);
+        if let Some(lost) = self.hole(at..at + AT_POSITION as u64 + 8, None) {
+            return Ok(Found::Lost(lost));
+        }
         if told != at && !mutant!(PositionUnchecked) {
-            return Ok(Found::Nothing(format!("the record tells another position, {told}")));
+            return self.nothing(at..head_end, None, format!("the record tells another position, {told}"));
         }
+        let whole = at..at + u64::from(size);
         let unsure = at >= self.unsure_from;
-        match parse(self.fetch(at, size as usize)?) {
+        let why = match parse(self.fetch(at, size as usize)?) {
             Ok(Entry::Message(record)) if unsure && lacks_sector(&record) => {
-                Ok(Found::Nothing("a sector of its topic or properties is missing".into()))
+                "a sector of its topic or properties is missing".into()
             }
-            Ok(Entry::Message(record)) if record.crc_matches() || mutant!(CrcIgnored) => {
-                Ok(Found::Record(record))
-            }
-            Ok(_) => Ok(Found::Nothing("the body is not what was stored (CRC)".into())),
-            Err(why) => Ok(Found::Nothing(why.to_string())),
+            Ok(Entry::Message(record)) if record.crc_matches() || mutant!(CrcIgnored) => String::new(),
+            Ok(_) => "the body is not what was stored (CRC)".into(),
+            Err(why) => why.to_string(),
+        };
+        if let Some(lost) = self.hole(whole.clone(), Some(whole.end)) {
+            return Ok(Found::Lost(lost));
         }
+        if !why.is_empty() {
+            return self.nothing(whole.clone(), Some(whole.end), why);
+        }
+        Ok(match parse(self.fetch(at, size as usize)?) {
+            Ok(Entry::Message(record)) => Found::Record(record),
+            _ => Found::Nothing(why),
+        })
+    }
+
+    /// What the device did not give of a part that was fetched last.
+    fn hole(&self, part: Range<u64>, record_end: Option<u64>) -> Option<Lost> {
+        first_in(&self.holes, &part).map(|hole| Lost { hole, is_given_up: false, record_end })
+    }
+
+    /// No record is in a part, or what an operator gave up is there.
+    fn nothing(
+        &mut self,
+        part: Range<u64>,
+        record_end: Option<u64>,
+        why: String,
+    ) -> io::Result<Found<'static>> {
+        let base = part.start - part.start % self.log.segment_bytes();
+        let Some(end) = self.segment_end(part.start) else { return Ok(Found::Nothing(why)) };
+        let bytes = self.fetch(part.start, (part.end - part.start) as usize)?;
+        let Some(marked) = first_given_up(bytes, part.start - base) else { return Ok(Found::Nothing(why)) };
+        let mut hole = marked.start + base..marked.end + base;
+        // The part may end within it.
+        while hole.end < end {
+            let n = (SECTOR - (hole.end - base) % SECTOR).min(end - hole.end);
+            let more = given_up(self.fetch(hole.end, n as usize)?, hole.end - base) as u64;
+            hole.end += more;
+            if more < n {
+                break;
+            }
+        }
+        Ok(Found::Lost(Lost { hole, is_given_up: true, record_end }))
     }
 
     /// End of the last byte in the file of `at` that is not zero; `at` if there is none behind it. A long run of
-    /// zeros ends the search.
-    pub(super) fn written_behind(&mut self, at: u64) -> io::Result<u64> {
+    /// zeros ends the search. What the device does not give counts as zeros, and is added to `holes`.
+    pub(super) fn written_behind(&mut self, at: u64, holes: &mut Vec<Range<u64>>) -> io::Result<u64> {
         let Some(end) = self.segment_end(at) else { return Ok(at) };
         let (mut from, mut written) = (at, at);
         while from < end && from - written < ZEROS_MAX {
@@ -134,6 +225,8 @@ impl<'a> Cursor<'a> {
             if let Some(last) = self.fetch(from, n)?.iter().rposition(|b| *b != 0) {
                 written = from + last as u64 + 1;
             }
+            let new = from..from + n as u64;
+            holes.extend(self.holes.iter().filter(|hole| new.contains(&hole.start)).cloned());
             from += n as u64;
         }
         Ok(written)
@@ -147,7 +240,10 @@ impl<'a> Cursor<'a> {
         }
         let head = self.fetch(at, FIXED_BYTES)?;
         let (size, magic) = (u64::from(be32(head, 0)), be32(head, 4));
-        Ok(matches!(magic, MAGIC | MAGIC_V2) && be64(head, 28) == at && size <= room && at + size >= to)
+        Ok(matches!(magic, MAGIC | MAGIC_V2)
+            && be64(head, AT_POSITION) == at
+            && size <= room
+            && at + size >= to)
     }
 
     /// The first position behind `at` where a good record stands that is not older than `since`. Looks through
@@ -206,8 +302,20 @@ impl<'a> Cursor<'a> {
         if size < FIXED_BYTES || size as u64 > left {
             return Ok(None);
         }
+        // All but the body must be there.
+        let texts = match parse(self.fetch(at, size)?) {
+            Ok(Entry::Message(record)) if record.physical_offset.unsigned_abs() == at => {
+                record.topic.len() + record.properties.len() + TEXT_LENGTHS
+            }
+            _ => return Ok(None),
+        };
+        let end = at + size as u64;
+        let needed = [at..at + FIXED_BYTES as u64, end.saturating_sub(texts as u64).max(at)..end];
+        if needed.into_iter().any(|part| self.hole(part, None).is_some()) {
+            return Ok(None);
+        }
         Ok(match parse(self.fetch(at, size)?) {
-            Ok(Entry::Message(record)) if record.physical_offset.unsigned_abs() == at => Some(record),
+            Ok(Entry::Message(record)) => Some(record),
             _ => None,
         })
     }
@@ -226,7 +334,8 @@ impl<'a> Cursor<'a> {
             let n = ((end - at) as usize).min(WINDOW);
             let bytes = self.fetch(at, n)?;
             if bytes.iter().all(|b| *b == 0) {
-                zeros += n as u64;
+                // What cannot be read need not be zeros.
+                zeros = if self.hole(at..at + n as u64, None).is_some() { 0 } else { zeros + n as u64 };
                 at += n as u64;
                 continue;
             }
@@ -248,7 +357,7 @@ impl<'a> Cursor<'a> {
 fn candidates(bytes: &[u8], at: u64) -> impl Iterator<Item = u64> {
     bytes.windows(FIXED_BYTES).enumerate().filter_map(move |(n, head)| {
         let is_magic = matches!(be32(head, 4), MAGIC | MAGIC_V2);
-        (is_magic && be64(head, 28) == at + n as u64).then_some(at + n as u64)
+        (is_magic && be64(head, AT_POSITION) == at + n as u64).then_some(at + n as u64)
     })
 }
 

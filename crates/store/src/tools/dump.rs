@@ -4,6 +4,7 @@ use super::{
     Watch,
     index::hash_of,
     layout::{Layout, Numbered},
+    patient::{Patient, Unread},
     stat::{entry, partition},
     walk::{Reader, Step, be32, be64},
 };
@@ -66,7 +67,25 @@ pub struct Place {
     pub file_at: u64,
 }
 
-/// Hands out records in log order; of one queue in the order of its entries. Gives their number.
+/// What came of handing out records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dumped {
+    /// Records.
+    pub records: u64,
+    /// What the disk could not read on the way: the records there are missing.
+    pub unread: Vec<Unread>,
+}
+
+/// What came of looking for records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Searched {
+    /// Those that were found.
+    pub located: Vec<Located>,
+    /// What the disk could not read on the way.
+    pub unread: Vec<Unread>,
+}
+
+/// Hands out records in log order; of one queue in the order of its entries. Goes on past what cannot be read.
 ///
 /// # Errors
 /// Those of reading.
@@ -76,16 +95,29 @@ pub fn dump(
     select: &Select,
     watch: Watch<'_>,
     visit: &mut dyn FnMut(&Record<'_>, &Place) -> ControlFlow<()>,
+) -> io::Result<Dumped> {
+    let patient = Patient::new(disk);
+    let layout = Layout::read(&patient, options)?;
+    let mut reader = Reader::new(disk, &layout).noting(patient.unread());
+    let records = hand_out(&patient, &layout, &mut reader, select, watch, visit)?;
+    Ok(Dumped { records, unread: patient.unread().take() })
+}
+
+fn hand_out(
+    disk: &dyn Disk,
+    layout: &Layout,
+    reader: &mut Reader<'_>,
+    select: &Select,
+    watch: Watch<'_>,
+    visit: &mut dyn FnMut(&Record<'_>, &Place) -> ControlFlow<()>,
 ) -> io::Result<u64> {
-    let layout = Layout::read(disk, options)?;
-    let mut reader = Reader::new(disk, &layout);
     let mut n = 0;
     let mut take = |record: &Record<'_>| {
         if !select.wants(record) {
             return ControlFlow::Continue(());
         }
         n += 1;
-        let flow = visit(record, &place(&layout, record.physical_offset.unsigned_abs()));
+        let flow = visit(record, &place(layout, record.physical_offset.unsigned_abs()));
         if n >= select.limit { ControlFlow::Break(()) } else { flow }
     };
     if select.limit == 0 {
@@ -93,11 +125,11 @@ pub fn dump(
     }
     if let (Some(topic), Some(queue)) = (&select.topic, select.queue) {
         let files = layout.queues.get(&(topic.clone(), queue)).map(Vec::as_slice).unwrap_or_default();
-        let range = filled(disk, &layout, files)?;
+        let range = filled(disk, layout, files)?;
         let wanted = range.start.max(select.offsets.start)..range.end.min(select.offsets.end);
         for offset in wanted.clone() {
             watch(offset - wanted.start, wanted.end - wanted.start);
-            let Some(entry) = entry(disk, &layout, files, offset)? else { continue };
+            let Some(entry) = entry(disk, layout, files, offset)? else { continue };
             if entry.is_blank() || !select.log.contains(&entry.at.0) {
                 continue;
             }
@@ -109,7 +141,7 @@ pub fn dump(
         }
         return Ok(n);
     }
-    let from = start(&layout, &mut reader, select)?;
+    let from = start(layout, reader, select)?;
     let total = select.log.end.min(layout.files_end()).saturating_sub(from);
     reader.walk(from, &mut |step| match step {
         Step::Record(record) => {
@@ -215,35 +247,49 @@ pub fn locate(
     sought: &Sought,
     max: usize,
     watch: Watch<'_>,
+) -> io::Result<Searched> {
+    let patient = Patient::new(disk);
+    let layout = Layout::read(&patient, options)?;
+    let mut reader = Reader::new(disk, &layout).noting(patient.unread());
+    let located = search(&patient, &layout, options, &mut reader, sought, max, watch)?;
+    Ok(Searched { located, unread: patient.unread().take() })
+}
+
+fn search(
+    disk: &dyn Disk,
+    layout: &Layout,
+    options: &Options,
+    reader: &mut Reader<'_>,
+    sought: &Sought,
+    max: usize,
+    watch: Watch<'_>,
 ) -> io::Result<Vec<Located>> {
-    let layout = Layout::read(disk, options)?;
-    let mut reader = Reader::new(disk, &layout);
     let positions = match sought {
         Sought::At(at) => vec![*at],
         Sought::Offset { topic, queue, offset } => {
             let files = layout.queues.get(&(topic.clone(), *queue)).map(Vec::as_slice).unwrap_or_default();
-            let entry = entry(disk, &layout, files, *offset)?.filter(|entry| !entry.is_blank());
+            let entry = entry(disk, layout, files, *offset)?.filter(|entry| !entry.is_blank());
             entry.into_iter().map(|entry| entry.at.0).collect()
         }
         Sought::Time { topic, queue, time } => {
             let files = layout.queues.get(&(topic.clone(), *queue)).map(Vec::as_slice).unwrap_or_default();
-            let range = filled(disk, &layout, files)?;
+            let range = filled(disk, layout, files)?;
             let at = partition(range.start, range.end, |offset| {
-                let Some(entry) = entry(disk, &layout, files, offset)? else { return Ok(false) };
+                let Some(entry) = entry(disk, layout, files, offset)? else { return Ok(false) };
                 // What is gone is older than what is there.
                 Ok(reader.record(entry.at.0)?.is_none_or(|record| record.store_ms < *time))
             })?;
-            entry(disk, &layout, files, at)?.into_iter().map(|entry| entry.at.0).collect()
+            entry(disk, layout, files, at)?.into_iter().map(|entry| entry.at.0).collect()
         }
         Sought::Key { topic, key } => {
             let found = match topic {
                 Some(topic) if !layout.index.is_empty() => {
-                    by_index(disk, &layout, options, &mut reader, topic, key, max)?
+                    by_index(disk, layout, options, reader, topic, key, max)?
                 }
                 _ => Vec::new(),
             };
             if found.is_empty() {
-                by_reading(&layout, &mut reader, topic.as_deref(), key, max, watch)?
+                by_reading(layout, reader, topic.as_deref(), key, max, watch)?
             } else {
                 found
             }
@@ -252,7 +298,7 @@ pub fn locate(
     let mut located = Vec::new();
     for at in positions.into_iter().take(max) {
         if let Some(size) = reader.record(at)?.map(|record| record.size as usize) {
-            located.push(Located { place: place(&layout, at), bytes: reader.bytes(at, size)?.to_vec() });
+            located.push(Located { place: place(layout, at), bytes: reader.bytes(at, size)?.to_vec() });
         }
     }
     Ok(located)

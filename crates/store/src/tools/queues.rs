@@ -13,6 +13,7 @@ use crate::{
     types::QueueEntry,
 };
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     io,
     ops::Range,
@@ -264,7 +265,7 @@ impl<'a> Queues<'a> {
             self.follow(&mut queue, &name, &events, !damaged.is_empty(), found)?;
             let is_known = known.contains(&name.0) || self.topics.contains(name.0.as_str());
             self.report(&name, &queue, is_known, found);
-            self.check_ends(&name, &queue, found);
+            self.check_ends(&name, &queue, !damaged.is_empty(), found);
             self.each_entry(&name, &queue, first, damaged, found)?;
             if queue.sequence.next.is_none() {
                 without.insert(name);
@@ -315,10 +316,15 @@ impl<'a> Queues<'a> {
     }
 
     /// Compares with the ends that were written down.
-    fn check_ends(&self, name: &QueueName, queue: &Queue, found: &mut Findings) {
+    fn check_ends(&self, name: &QueueName, queue: &Queue, is_damaged: bool, found: &mut Findings) {
         let told = self.told.get(&(name.0.as_str(), name.1));
         let (Some(told), Some(next)) = (told, queue.sequence.next) else { return };
-        let is_wrong = if self.layout.is_clean() { *told != next } else { *told > next };
+        let is_wrong = match told.cmp(&next) {
+            // The last records are damaged: what was written down before knows more.
+            Ordering::Greater => !is_damaged,
+            Ordering::Less => self.layout.is_clean(),
+            Ordering::Equal => false,
+        };
         if is_wrong {
             let path = crate::ends::Ends::path(&self.layout.paths.root);
             let text =

@@ -2,18 +2,22 @@
 //!
 //! Nothing is removed or overwritten before a copy of it lies, durably, under `kerolox.repair-<stamp>` in the
 //! root. What is derived from the log is made anew from it; the log itself is only ever cut behind its last
-//! good record. Running it again finds nothing left to do.
+//! good record, or copied to where the disk can be read. Running it again finds nothing left to do.
 
 use super::{
     Finding, Remedy, Watch,
     layout::{Layout, Numbered, QueueName, list},
+    patient::Patient,
     queues::{Event, Placed, Sequence},
     verify::{Verified, place_of, verify},
     walk::{Reader, Step},
 };
 use crate::{
     checkpoint::CHECKPOINT_LEN,
-    disk::{Disk, File, Open},
+    disk::{
+        Disk, File, Open,
+        around::{give_up, read_around},
+    },
     dispatch::Dispatch,
     ends::{Ends, TopicEnds},
     index::{Index, PENDING_WORTH, Shape, Trust},
@@ -72,10 +76,11 @@ pub fn plan(verified: &Verified) -> Plan {
     // The log first: the others are made from it.
     let rank = |step: &Remedy| match step {
         Remedy::LengthenLog { .. } => 0,
-        Remedy::CutLog { .. } => 1,
-        Remedy::RestoreBackup { .. } | Remedy::Remove { .. } | Remedy::ResetCheckpoint => 2,
-        Remedy::RebuildQueue { .. } => 3,
-        Remedy::RebuildIndex => 4,
+        Remedy::CopyLog { .. } => 1,
+        Remedy::CutLog { .. } => 2,
+        Remedy::RestoreBackup { .. } | Remedy::Remove { .. } | Remedy::ResetCheckpoint => 3,
+        Remedy::RebuildQueue { .. } => 4,
+        Remedy::RebuildIndex => 5,
     };
     steps.sort_by_key(rank);
     let is_beyond =
@@ -102,7 +107,8 @@ pub fn apply(
             break;
         }
         let aside = options.paths.root.join(format!("kerolox.repair-{stamp}"));
-        let repair = Repair { disk, options, layout: Layout::read(&**disk, options)?, aside, local };
+        let repair =
+            Repair { disk, options, layout: Layout::read(&Patient::new(&**disk), options)?, aside, local };
         repair.run(&steps)?;
         done.saved = Some(repair.aside.display().to_string());
         done.steps.extend(steps);
@@ -131,6 +137,7 @@ impl Repair<'_> {
                     file.set_len(self.layout.segment_bytes)?;
                     file.sync()?;
                 }
+                Remedy::CopyLog { path } => self.copy_log(Path::new(path))?,
                 Remedy::CutLog { from } => self.cut(*from)?,
                 Remedy::RestoreBackup { path } => self.restore(Path::new(path))?,
                 Remedy::Remove { path } => self.move_away(Path::new(path))?,
@@ -201,12 +208,48 @@ impl Repair<'_> {
         while at < end {
             let n = (end - at).min(PIECE as u64) as usize;
             let (part, _) = piece.split_at_mut(n);
-            from.read_at(part, at)?;
-            out.write_at(part, at - start)?;
+            let lost = read_around(from, part, at)?;
+            give_up(part, at, &lost);
+            if part.iter().any(|b| *b != 0) {
+                out.write_at(part, at - start)?;
+            }
             at += n as u64;
         }
+        out.set_len(end.saturating_sub(start))?;
         out.sync()?;
         self.sync_names(to)
+    }
+
+    /// A log file of which a part cannot be read goes, bad sectors and all, to where copies are; in its place comes a
+    /// copy of what can be read, with a mark instead of the rest: a broker takes that for damage, and for nothing
+    /// that a crash left.
+    fn copy_log(&self, path: &Path) -> io::Result<()> {
+        let aside = self.aside_of_log(path)?;
+        let copy = beside(&aside, ".copy");
+        let file = self.disk.open(path, Open::Read)?;
+        self.copy(&*file, 0, file.len()?, &copy)?;
+        drop(file);
+        let dir = path.parent().unwrap_or(Path::new(""));
+        self.disk.rename(path, &aside)?;
+        let placed = self.disk.rename(&copy, path);
+        if placed.is_err() {
+            self.disk.rename(&aside, path)?;
+        }
+        placed?;
+        aside.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))?;
+        self.disk.sync_dir(dir)
+    }
+
+    /// On the disk of the log, which need not be that of the root.
+    fn aside_of_log(&self, path: &Path) -> io::Result<PathBuf> {
+        if path.starts_with(&self.layout.paths.root) {
+            return self.aside_for(path);
+        }
+        let beside_log = path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+        let dir = beside_log.join(self.aside.file_name().unwrap_or_default());
+        self.disk.create_dir_all(&dir)?;
+        self.disk.sync_dir(beside_log)?;
+        Ok(dir.join(path.file_name().unwrap_or_default()))
     }
 
     /// A file becomes its own copy.
@@ -405,7 +448,7 @@ fn written_to(file: &dyn File, from: u64) -> io::Result<Option<u64>> {
     while at < end {
         let n = (end - at).min(PIECE as u64) as usize;
         let (part, _) = piece.split_at_mut(n);
-        file.read_at(part, at)?;
+        read_around(file, part, at)?;
         found = part.iter().rposition(|b| *b != 0).map(|last| at + last as u64 + 1).or(found);
         at += n as u64;
     }

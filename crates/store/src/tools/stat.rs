@@ -3,6 +3,7 @@
 use super::{
     Watch,
     layout::{Layout, Numbered, QueueName},
+    patient::{Patient, Unread},
     small,
     walk::{Reader, Step, be32, be64},
 };
@@ -37,6 +38,8 @@ pub struct Stat {
     pub own: Option<OwnStat>,
     /// Configuration files.
     pub config: Vec<ConfigStat>,
+    /// What the disk could not read of what was looked at.
+    pub unread: Vec<Unread>,
 }
 
 /// The log.
@@ -137,8 +140,10 @@ pub struct ConfigStat {
 /// # Errors
 /// Those of reading.
 pub fn stat(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Result<Stat> {
-    let layout = Layout::read(disk, options)?;
-    let mut reader = Reader::new(disk, &layout);
+    let patient = Patient::new(disk);
+    let layout = Layout::read(&patient, options)?;
+    let mut reader = Reader::new(disk, &layout).noting(patient.unread());
+    let disk: &dyn Disk = &patient;
     let log = log_stat(&layout, &mut reader)?;
     let mut topics: BTreeMap<&str, Vec<QueueStat>> = BTreeMap::new();
     for (done, (name, files)) in layout.queues.iter().enumerate() {
@@ -157,13 +162,15 @@ pub fn stat(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Result<
         let parses = small::is_json(&bytes).is_ok();
         config.push(ConfigStat { name: entry.name.clone(), bytes: entry.len, parses });
     }
+    let index = layout.index.iter().map(|file| index_stat(disk, file)).collect::<io::Result<_>>()?;
     Ok(Stat {
+        unread: patient.unread().take(),
         root: layout.paths.root.display().to_string(),
         is_clean: layout.is_clean(),
         is_ours: layout.ends.is_some(),
         log,
         topics: topics.collect(),
-        index: layout.index.iter().map(|file| index_stat(disk, file)).collect::<io::Result<_>>()?,
+        index,
         checkpoint: layout.checkpoint.as_ref().map(|(checkpoint, _)| CheckpointStat {
             log_ms: checkpoint.physic().0,
             queues_ms: checkpoint.logics().0,

@@ -3,7 +3,8 @@
 use super::{
     Finding, Findings, Kind, Remedy, Severity, Watch,
     index::Keys,
-    layout::{Layout, QueueName},
+    layout::{Layout, Numbered, QueueName},
+    patient::{Patient, Unread},
     queues::{Placed, Queues},
     small,
     walk::{Reader, Step},
@@ -20,6 +21,7 @@ use serde::Serialize;
 use std::{
     io,
     ops::{ControlFlow, Range},
+    path::Path,
 };
 
 /// Log bytes between two reports of progress.
@@ -54,12 +56,14 @@ impl Verified {
 /// Looks at everything.
 ///
 /// # Errors
-/// When directories or queue and index files cannot be read. An unreadable part of the log is a finding.
+/// When directories cannot be read. What the disk cannot read of a file is a finding.
 pub fn verify(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Result<Verified> {
-    let layout = Layout::read(disk, options)?;
+    let patient = Patient::new(disk);
+    let patient: &Patient<'_> = &patient;
+    let layout = Layout::read(patient, options)?;
     let mut found = Findings::default();
     layout.findings.iter().for_each(|finding| found.push(finding.clone()));
-    small::check_config(disk, &layout, &mut found)?;
+    small::check_config(patient, &layout, &mut found)?;
     small::check_leftovers(&layout, &mut found);
     let shape = Shape::new(options.index_slots, options.index_max)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "impossible size of index files"))?;
@@ -67,8 +71,8 @@ pub fn verify(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Resul
         layout: &layout,
         levels: &options.delay_levels,
         covered: covered(&layout),
-        queues: Queues::new(disk, &layout),
-        keys: Keys::open(disk, &layout, shape, &mut found)?,
+        queues: Queues::new(patient, &layout),
+        keys: Keys::open(patient, &layout, shape, &mut found)?,
         found,
         damaged: Vec::new(),
         records: 0,
@@ -89,7 +93,7 @@ pub fn verify(disk: &dyn Disk, options: &Options, watch: Watch<'_>) -> io::Resul
         flow
     })?;
     watch(total, total);
-    check.finish(disk)
+    check.finish(patient)
 }
 
 /// What of the log queues and index must cover.
@@ -138,10 +142,16 @@ impl Check<'_> {
                 self.end = range.end;
                 self.damaged.push(range);
             }
-            Step::Unreadable(range, why) => {
-                let text =
-                    format!("cannot be read at {}: {why}; the file's rest is not looked at", range.start);
-                self.push(Kind::Unreadable, range.start, text, None);
+            Step::Unreadable(range, hole) => {
+                let text = format!(
+                    "the disk cannot read the bytes from {} to {} of the log; {} bytes are lost",
+                    hole.start,
+                    hole.end,
+                    range.end - range.start
+                );
+                let path = self.layout.segment_at(range.start).map(|file| file.path.display().to_string());
+                let remedy = path.map(|path| Remedy::CopyLog { path });
+                self.push(Kind::Unreadable, range.start, text, remedy);
                 self.end = range.end;
                 self.damaged.push(range);
             }
@@ -199,7 +209,7 @@ impl Check<'_> {
         at
     }
 
-    fn finish(mut self, disk: &dyn Disk) -> io::Result<Verified> {
+    fn finish(mut self, disk: &Patient<'_>) -> io::Result<Verified> {
         if let Some(why) = self.failed {
             return Err(why);
         }
@@ -223,6 +233,11 @@ impl Check<'_> {
             let text = format!("{n} records tell an earlier time than the ones before them");
             self.found.push(Finding::note(Kind::TimeBack, &path, text).at(at));
         }
+        for unread in disk.unread().take() {
+            let finding = Finding::damage(Kind::Unreadable, Path::new(&unread.path), unread.to_string());
+            let remedy = remedy_of(self.layout, &unread, &self.found);
+            self.found.push(Finding { remedy, ..finding.at(unread.from) });
+        }
         let mut findings = self.found.all;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Ok(Verified {
@@ -235,6 +250,25 @@ impl Check<'_> {
             more: self.found.more,
         })
     }
+}
+
+/// What helps against a bad sector of a file that is made from the log.
+fn remedy_of(layout: &Layout, unread: &Unread, found: &Findings) -> Option<Remedy> {
+    let path = Path::new(&unread.path);
+    let holds = |files: &[Numbered]| files.iter().any(|file| file.path == path);
+    if let Some(((topic, queue), _)) = layout.queues.iter().find(|(_, files)| holds(files)) {
+        return Some(Remedy::RebuildQueue { topic: topic.clone(), queue: *queue });
+    }
+    if holds(&layout.index) {
+        return Some(Remedy::RebuildIndex);
+    }
+    if path == layout.paths.root.join("checkpoint") {
+        return Some(Remedy::ResetCheckpoint);
+    }
+    // Copies of what the log holds. One that has a backup was found not to parse.
+    let has_remedy = found.all.iter().any(|other| other.path == unread.path && other.remedy.is_some());
+    let is_config = path.parent() == Some(&layout.paths.config());
+    (is_config && !has_remedy).then(|| Remedy::Remove { path: unread.path.clone() })
 }
 
 /// The queue of a record and its offset there, if they are possible.
