@@ -15,7 +15,7 @@ use kerolox_protocol::{
     Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{Dispatch, QueueEntry, QueueSlot};
+use kerolox_store::{Dispatch, QueueEntry, QueueSlot, disk::around::is_device_error};
 use std::collections::BTreeMap;
 use std::io;
 use tracing::{error, warn};
@@ -178,10 +178,19 @@ impl Broker {
     /// The message of an entry, and where it goes. An error means: try again. `None`: it can never be
     /// delivered.
     fn waiting(&mut self, entry: &QueueEntry) -> Result<Option<Moved>, String> {
-        let bytes = match self.store.record(entry.at) {
+        let mut read = self.store.record(entry.at);
+        if read.as_ref().is_err_and(is_device_error) {
+            read = self.store.record(entry.at);
+        }
+        let bytes = match read {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 warn!(at = entry.at.0, "a delayed message is gone or damaged; it is passed over");
+                return Ok(None);
+            }
+            // A bad sector must not hold up its level for ever.
+            Err(why) if is_device_error(&why) => {
+                error!(at = entry.at.0, %why, "the disk cannot read a delayed message: it is lost and passed over");
                 return Ok(None);
             }
             Err(why) => return Err(why.to_string()),

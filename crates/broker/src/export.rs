@@ -27,6 +27,7 @@ use kerolox_protocol::{
 use kerolox_store::{
     Level, Line,
     disk::Disk,
+    quarantine,
     smallfile::{self, Digest},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -63,6 +64,8 @@ pub(crate) struct Export {
     /// Files whose note is not durable yet.
     waiting: Vec<(LogOffset, ExportJob)>,
     running: usize,
+    /// Files that were set aside: to be written even if nothing changed.
+    gone: Vec<String>,
     /// Hash of each file as it certainly is on the disk.
     written: BTreeMap<&'static str, String>,
 }
@@ -79,6 +82,7 @@ impl Export {
             due,
             waiting: Vec::new(),
             running: 0,
+            gone: Vec::new(),
             written: BTreeMap::new(),
         }
     }
@@ -99,6 +103,18 @@ impl Export {
 
     pub(crate) fn next_timer(&self) -> Option<Millis> {
         (self.changed() && self.is_idle()).then_some(self.due)
+    }
+
+    /// A file was set aside and is to be written at the next export.
+    fn write_anew(&mut self, name: &str) {
+        self.gone.push(name.to_owned());
+        match name {
+            TOPICS => self.topics = true,
+            GROUPS => self.groups = true,
+            OFFSETS => self.offsets = true,
+            DELAY => self.delay = true,
+            _ => {}
+        }
     }
 
     fn on_done(&mut self, done: &ExportDone) {
@@ -183,7 +199,8 @@ impl Broker {
         let mut jobs = Vec::new();
         for (name, text) in texts {
             let hash = Digest::of(&text).to_string();
-            if self.state.exports.get(name).and_then(|known| known.last()) == Some(&hash) {
+            let gone = self.export.gone.extract_if(.., |gone| gone == name).count();
+            if gone == 0 && self.state.exports.get(name).and_then(|known| known.last()) == Some(&hash) {
                 continue;
             }
             let known = self.known_export(name, hash);
@@ -268,7 +285,20 @@ impl Broker {
                 return lines.push(Line::warn(line));
             }
         };
-        lines.extend(loaded.problems.iter().map(|problem| Line::warn(format!("state file {problem}"))));
+        for problem in &loaded.problems {
+            let aside = problem.is_unreadable.then(|| {
+                // From the log it is written anew.
+                self.export.write_anew(name);
+                let root = dir.parent().unwrap_or(dir);
+                quarantine::set_aside(disk, root, &problem.path)
+            });
+            let text = match aside {
+                Some(Ok(to)) => format!("state file {problem}; it is moved to {}", to.display()),
+                Some(Err(why)) => format!("state file {problem}, and cannot be moved away: {why}"),
+                None => format!("state file {problem}"),
+            };
+            lines.push(Line::warn(text));
+        }
         let (Some(value), Some(digest)) = (loaded.value, loaded.digest) else { return };
         if self.state.exports.get(name).is_some_and(|known| known.contains(&digest.to_string())) {
             return;

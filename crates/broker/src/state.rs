@@ -30,7 +30,9 @@ use kerolox_protocol::{
     GroupName, LogOffset, Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{Appended, DROPS, Dispatch, Line, QueueEntry, QueueSlot, Store};
+use kerolox_store::{
+    Appended, DROPS, Dispatch, Line, QueueEntry, QueueSlot, Store, disk::around::is_device_error,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tracing::{info, warn};
@@ -266,7 +268,12 @@ fn has_copy(store: &Store, note_end: LogOffset, from: u64, upto: u64) -> Result<
     }
     let io = |why| StateError(format!("the record at {at} cannot be read: {why}"));
     let known_damage = store.damaged().iter().any(|range| range.contains(&at.0));
-    let Some(bytes) = store.record(at).map_err(io)? else {
+    let read = match store.record(at) {
+        // What stands there was written once.
+        Err(why) if is_device_error(&why) => return Ok(true),
+        read => read.map_err(io)?,
+    };
+    let Some(bytes) = read else {
         // A copy that was damaged later was delivered all the same.
         return Ok(known_damage);
     };
@@ -277,7 +284,12 @@ fn has_copy(store: &Store, note_end: LogOffset, from: u64, upto: u64) -> Result<
 
 fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateError> {
     let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
-    let Some(bytes) = store.record(entry.at).map_err(io)? else { return Ok(None) };
+    let bytes = match store.record(entry.at) {
+        // Reported and passed over, as one that is damaged.
+        Err(why) if is_device_error(&why) => None,
+        read => read.map_err(io)?,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
     let Ok(Entry::Message(record)) = record::parse(&bytes) else { return Ok(None) };
     let Ok(piece) = serde_json::from_slice::<Piece>(record.body) else { return Ok(None) };
     if piece.form > FORM {

@@ -33,6 +33,7 @@ pub mod checkpoint;
 pub mod disk;
 pub mod ends;
 pub mod index;
+pub mod quarantine;
 pub mod smallfile;
 pub mod tools;
 

@@ -13,7 +13,7 @@ pub use slices::{Filled, Rotten, Slices};
 pub use time::Boundary;
 
 use crate::{
-    disk::around::is_device_error,
+    disk::around::is_bad_sector,
     index,
     store::Store,
     types::{Bounds, QueueEntry, QueueSlot},
@@ -59,7 +59,7 @@ pub enum PlanStatus {
     OverflowBadly,
     /// Asked for a message that is gone.
     TooSmall,
-    /// The entry cannot be read: its file is missing.
+    /// The entry cannot be read: its file is missing, or the disk does not give it.
     FoundNull,
 }
 
@@ -132,6 +132,7 @@ impl Store {
         let mut entries = Vec::new();
         let (mut first, mut next) = (from, from);
         let mut status = PlanStatus::NoMatched;
+        let mut is_sick = false;
         let more = |next: QueueOffset| ((next.0 - from.0) as usize) < scan_max && next < bounds.max;
         'scan: while more(next) && taken.count < count_max {
             entries.clear();
@@ -139,6 +140,8 @@ impl Store {
             let step = wanted.min(scan_max - (next.0 - from.0) as usize);
             let read = self.entries(slot, next, step, &mut entries);
             if read.is_err() || entries.is_empty() {
+                // A file that will be made whole: nothing is passed over for it.
+                is_sick = read.is_err_and(|why| is_bad_sector(&why));
                 break;
             }
             for entry in &entries {
@@ -159,7 +162,9 @@ impl Store {
                 }
             }
         }
-        if next == from {
+        if next == from && is_sick {
+            status = PlanStatus::FoundNull;
+        } else if next == from {
             // As the original: on to the next file of the queue.
             let per_file = self.files.per_file();
             next = QueueOffset((from.0 / per_file + 1) * per_file).min(bounds.max);
@@ -191,7 +196,7 @@ impl Store {
     }
 
     /// One whole record, checked: it says that it stands there, and its body is what was stored. `None` if
-    /// there is no record at that place, or the device does not give it. Reads a file.
+    /// there is no record at that place. Reads a file.
     pub fn record(&self, at: LogOffset) -> io::Result<Option<Vec<u8>>> {
         const HEAD: usize = 8;
         let confirmed = self.confirmed();
@@ -201,18 +206,14 @@ impl Store {
             return Ok(None);
         }
         let mut head = [0; HEAD];
-        if !self.read_log(at.0, &mut head)? {
-            return Ok(None);
-        }
+        self.log.read(&self.gate, at.0, &mut head)?;
         let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let max = self.options.record_bytes_max().max(RECORD_BYTES_READ_MAX);
         if u64::from(size) > left || size as usize > max || (size as usize) < HEAD {
             return Ok(None);
         }
         let mut bytes = vec![0; size as usize];
-        if !self.read_log(at.0, &mut bytes)? {
-            return Ok(None);
-        }
+        self.log.read(&self.gate, at.0, &mut bytes)?;
         let good = match parse(&bytes) {
             Ok(Entry::Message(record)) => {
                 let stands_here = record.physical_offset == at.wire() || mutant!(PositionUnchecked);
@@ -221,23 +222,6 @@ impl Store {
             _ => false,
         };
         Ok(good.then_some(bytes))
-    }
-
-    /// Fills `out` from the log; `false` if the device does not give it, asked twice. Who asks for that record would
-    /// ask for it for ever.
-    pub(crate) fn read_log(&self, at: u64, out: &mut [u8]) -> io::Result<bool> {
-        let is_gone = |read: &io::Result<()>| read.as_ref().is_err_and(is_device_error);
-        let mut read = self.log.read(&self.gate, at, out);
-        if is_gone(&read) {
-            read = self.log.read(&self.gate, at, out);
-        }
-        if let Err(why) = &read
-            && is_device_error(why)
-        {
-            tracing::warn!(at, %why, "the disk cannot read a record: it is lost, unless the disk comes round");
-            return Ok(false);
-        }
-        read.map(|()| true)
     }
 }
 

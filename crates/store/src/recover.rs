@@ -13,13 +13,14 @@
 
 mod aside;
 mod dirs;
+mod mend;
 mod places;
 mod queues;
 mod scan;
 
 use crate::{
     checkpoint::{self, Lock},
-    disk::Disk,
+    disk::{Disk, around::is_bad_sector},
     dispatch::{self, Dispatch},
     ends::Ends,
     index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
@@ -28,6 +29,7 @@ use crate::{
     log::{Log, file_name},
     open::{Cause, OpenError},
     options::Options,
+    quarantine,
     queue::{
         ENTRY_BYTES, Queues,
         files::{Files, Touched},
@@ -36,6 +38,8 @@ use crate::{
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
+use mend::Mend;
+pub(crate) use mend::{MendError, MendJob};
 use scan::{Cursor, Found, Lost};
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
 
@@ -114,7 +118,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     dirs::make(&**disk, &options.paths.consume_queue())?;
 
     let mut report = Opened::default();
-    let left = Left::read(&**disk, &options, &mut report.lines).map_err(OpenError::io(&root))?;
+    let left = Left::read(&**disk, &options, Bad::Aside, &mut report.lines).map_err(OpenError::io(&root))?;
     let known = left.ends.as_ref();
     let survey = dirs::survey(disk, &options, &left)?;
     let segments = dirs::arrange(&**disk, &mut options, survey, &mut report.lines)?;
@@ -180,13 +184,36 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     })
 }
 
+/// What becomes of a small file that the disk cannot read. All are made again, from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bad {
+    /// It stays, and counts as missing.
+    Stays,
+    /// It is set aside.
+    Aside,
+}
+
 impl Left {
-    fn read(disk: &dyn Disk, options: &Options, lines: &mut Vec<Line>) -> io::Result<Left> {
+    fn read(disk: &dyn Disk, options: &Options, bad: Bad, lines: &mut Vec<Line>) -> io::Result<Left> {
+        let root = &options.paths.root;
         let progress = checkpoint::load_progress(disk, &options.paths)?;
         let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
-        let problems = progress.problems.iter().chain(&ends.problems);
-        lines.extend(problems.map(|problem| Line::warn(problem.to_string())));
-        let bytes = smallfile::read(disk, &options.paths.root.join("checkpoint"))?.unwrap_or_default();
+        let any = |bytes: &[u8]| Ok::<_, std::convert::Infallible>(bytes.to_vec());
+        let checkpoint = smallfile::load(disk, &root.join("checkpoint"), any)?;
+        let of_checkpoint = checkpoint.problems.iter().filter(|problem| problem.is_unreadable);
+        for problem in progress.problems.iter().chain(&ends.problems).chain(of_checkpoint) {
+            lines.push(match (problem.is_unreadable, bad) {
+                (true, Bad::Aside) => {
+                    let to = quarantine::set_aside(disk, root, &problem.path)?;
+                    Line::warn(format!(
+                        "{problem}; it is moved to {} and made again from the log",
+                        to.display()
+                    ))
+                }
+                _ => Line::warn(problem.to_string()),
+            });
+        }
+        let bytes = checkpoint.value.unwrap_or_default();
         let progress = progress.value.unwrap_or_default();
         Ok(Left {
             aborted: checkpoint::was_aborted(disk, &options.paths)?,
@@ -279,7 +306,9 @@ impl Recovery<'_> {
                 let slot = self.queues.slot(&topic.name, *id);
                 let begin = queues::begin(&**self.disk, &self.files, &topic.name, *id, (*min, *next))
                     .map_err(OpenError::io(self.files.queue_dir(&topic.name, *id)))?;
-                if begin > *min && !self.is_before_log(slot, &topic.name, *id, begin)? {
+                let is_before_log = |recovery: &Self| recovery.is_before_log(slot, &topic.name, *id, begin);
+                let queue = (slot, &*topic.name, *id);
+                if begin > *min && !self.past_bad_sectors(queue, ends.covers.0, is_before_log)? {
                     let name = &topic.name;
                     let line = format!("queue {id} of {name} begins at {begin}: no file has what is before");
                     self.report.lines.push(Line::warn(line));
@@ -293,20 +322,41 @@ impl Recovery<'_> {
         Ok(ends.covers.0)
     }
 
+    /// What `read` gives of a queue's files; where the disk cannot read them, they are made whole first.
+    fn past_bad_sectors<T>(
+        &mut self,
+        (slot, topic, id): (QueueSlot, &str, QueueId),
+        end: u64,
+        read: impl Fn(&Self) -> io::Result<T>,
+    ) -> Result<T, OpenError> {
+        let dir = self.files.queue_dir(topic, id);
+        match read(self) {
+            Err(why) if is_bad_sector(&why) => {}
+            read => return read.map_err(OpenError::io(dir)),
+        }
+        let (disk, root, files, levels) = (self.disk, &*self.root, &self.files, &*self.levels);
+        let mend = Mend { disk, root, files, log: &self.log, end, levels, slot, topic, id };
+        self.report.lines.extend(mend.at_start()?);
+        read(self).map_err(OpenError::io(dir))
+    }
+
     /// Whether the record of an entry is gone with its log file, and thereby those of all entries before.
-    fn is_before_log(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> Result<bool, OpenError> {
+    fn is_before_log(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> io::Result<bool> {
         let mut entries = Vec::new();
-        let read = self.files.read(slot, topic, id, at, 1, &mut entries);
-        read.map_err(OpenError::io(self.files.queue_dir(topic, id)))?;
+        self.files.read(slot, topic, id, at, 1, &mut entries)?;
         Ok(entries.first().is_some_and(|entry| entry.at < self.log.first()))
     }
 
     fn restore_slowly(&mut self, left: &Left) -> Result<u64, OpenError> {
         let dir = self.log.dir().clone();
         let from = self.covered_by_original(left).map_err(OpenError::io(dir))?;
-        let first = self.log.first().0;
+        let (disk, root, files, log, levels) =
+            (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
+        let first = log.first().0;
         let lines = &mut self.report.lines;
-        queues::restore_all(&**self.disk, &self.files, first, from, &mut self.queues, lines)?;
+        queues::restore_all(&**disk, files, first, from, &mut self.queues, lines, &|(slot, topic, id)| {
+            Mend { disk, root, files, log, end: from, levels, slot, topic, id }.at_start()
+        })?;
         Ok(from)
     }
 
@@ -579,7 +629,11 @@ impl Recovery<'_> {
             let before = next.saturating_sub(1);
             let mut found = Vec::new();
             if let Some(topic) = self.queues.topic_name(queue).filter(|_| before < written) {
-                self.files.read(slot, topic, queue.id, before, 1, &mut found)?;
+                match self.files.read(slot, topic, queue.id, before, 1, &mut found) {
+                    // There is a file, whatever it holds.
+                    Err(why) if is_bad_sector(&why) => found.push(QueueEntry::BLANK),
+                    read => read?,
+                }
             }
             // A queue that was deleted and made again has lost its files.
             let made_again = odd.offset == 0 && before < written && found.is_empty();
@@ -615,7 +669,7 @@ impl Recovery<'_> {
         let tail = self.tail.take();
         let as_left = self.report.clean && end == from && tail.is_none();
         if !as_left {
-            let aside = self.root.join(dirs::QUARANTINE);
+            let aside = self.root.join(quarantine::QUARANTINE);
             if let Some((part, Line { level, text })) = tail {
                 let copy = aside::keep(&**self.disk, &self.log, &part, &aside)?;
                 let text = format!("{text}, a copy is in {}", copy.display());
@@ -631,8 +685,12 @@ impl Recovery<'_> {
             self.write_unreadable_anew()?;
         }
         if self.report.foreign {
-            let cleared = queues::clear_behind(&self.files, &self.queues);
-            self.report.lines.extend(cleared.map_err(OpenError::io(self.files.dir()))?);
+            let (disk, root, files, log, levels) =
+                (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
+            let cleared = queues::clear_behind(files, &self.queues, &|(slot, topic, id)| {
+                Mend { disk, root, files, log, end, levels, slot, topic, id }.at_start()
+            });
+            self.report.lines.extend(cleared?);
         }
         Ok(())
     }

@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::disk::{Disk, Open};
+use crate::disk::{
+    Disk, Open,
+    around::{is_bad_sector, told_from_writes},
+};
 
 /// The largest file that is read as a small one, in bytes. A hundred thousand topics are 30 MB of JSON.
 pub const SIZE_MAX: u64 = 256 << 20;
@@ -31,7 +34,7 @@ pub enum Backup<'a> {
 /// the next call overwrites it.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], backup: Backup<'_>) -> io::Result<()> {
     if let Backup::Sound(is_sound) = backup
-        && let Some(old) = read(disk, path)?
+        && let Some(old) = read_if_readable(disk, path)?
         && old != bytes
         && is_sound(&old)
     {
@@ -42,6 +45,14 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], backup: Backup<'_>) -
         return Ok(());
     }
     disk.sync_dir(path.parent().unwrap_or(Path::new("")))
+}
+
+/// As [`read`]; what the disk cannot read is as good as none.
+fn read_if_readable(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read(disk, path) {
+        Err(why) if is_bad_sector(&why) => Ok(None),
+        read => read,
+    }
 }
 
 /// The rename waits for the sync: a rename may become durable before the data it names.
@@ -75,7 +86,7 @@ pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
     // Bounded by the check above, and by the file that is really there.
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    file.read_at(&mut bytes, 0)?;
+    told_from_writes(file.read_at(&mut bytes, 0))?;
     Ok(Some(bytes))
 }
 
@@ -97,6 +108,8 @@ pub struct Problem {
     pub path: PathBuf,
     /// Why, in words.
     pub why: String,
+    /// The disk cannot read it.
+    pub is_unreadable: bool,
 }
 
 impl fmt::Display for Problem {
@@ -107,7 +120,7 @@ impl fmt::Display for Problem {
 
 /// Reads a file, or its `.bak` when it is missing, empty or does not parse.
 ///
-/// Damage is never an error here: a broken file must not keep a broker from starting, and must not pass in
+/// Damage is never an error here, nor is a bad sector: a broken file must not keep a broker from starting, and must not pass in
 /// silence either, so it is listed in [`Loaded::problems`] for the caller to log. A main file that is missing
 /// although there is a backup is listed too.
 ///
@@ -121,6 +134,7 @@ pub fn load<T, E: fmt::Display>(
     let mut problems = Vec::new();
     let mut missing = false;
     for path in [path.to_owned(), beside(path, ".bak")] {
+        let mut is_unreadable = false;
         let why = match read(disk, &path) {
             Ok(None) => {
                 missing = true;
@@ -133,6 +147,7 @@ pub fn load<T, E: fmt::Display>(
                         problems.push(Problem {
                             path: path.clone(),
                             why: "used, the file itself is gone".into(),
+                            is_unreadable: false,
                         });
                     }
                     return Ok(Loaded { value: Some(value), digest: Some(Digest::of(&bytes)), problems });
@@ -140,9 +155,13 @@ pub fn load<T, E: fmt::Display>(
                 Err(error) => error.to_string(),
             },
             Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+            Err(error) if is_bad_sector(&error) => {
+                is_unreadable = true;
+                format!("the disk cannot read it ({error})")
+            }
             Err(error) => return Err(error),
         };
-        problems.push(Problem { path, why });
+        problems.push(Problem { path, why, is_unreadable });
     }
     Ok(Loaded { value: None, digest: None, problems })
 }

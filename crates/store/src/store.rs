@@ -11,7 +11,7 @@ mod work;
 use crate::{
     checkpoint::{self, Lock},
     cold::{Cold, Gate},
-    disk::Disk,
+    disk::{Disk, around::is_bad_sector},
     index::Index,
     job::Flushed,
     log::Log,
@@ -22,7 +22,13 @@ use crate::{
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
-use std::{collections::VecDeque, io, ops::Range, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, VecDeque},
+    io,
+    ops::Range,
+    sync::Arc,
+};
 
 /// The storage engine of one directory.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub struct Store {
     trimmed: Vec<Trimmed>,
     used_percent: u32,
     pub(crate) gate: Gate,
+    /// Queues of whose files the disk cannot read a part, as a reader found out.
+    sick: RefCell<BTreeSet<QueueSlot>>,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -95,6 +103,7 @@ impl Store {
             trimmed: Vec::new(),
             used_percent: 0,
             gate: Gate::default(),
+            sick: RefCell::default(),
             _lock: recovered.lock,
         };
         let root = &store.options.paths.root;
@@ -252,7 +261,11 @@ impl Store {
         n: usize,
         into: &mut Vec<QueueEntry>,
     ) -> io::Result<()> {
-        self.queues.entries((&self.files, &self.gate), slot, from, n, into)
+        let read = self.queues.entries((&self.files, &self.gate), slot, from, n, into);
+        if read.as_ref().is_err_and(is_bad_sector) {
+            self.sick.borrow_mut().insert(slot);
+        }
+        read
     }
 
     /// From now on reads of what is not in memory fail with [`io::ErrorKind::WouldBlock`] and are collected, but

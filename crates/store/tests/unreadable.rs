@@ -1,5 +1,8 @@
 //! A disk that gives an error where it should give bytes.
 
+#[path = "harness/said.rs"]
+mod said;
+
 mod harness;
 
 use harness::{LIMITS, Sent, World, options};
@@ -17,6 +20,7 @@ use kerolox_store::{
         verify::{Verified, verify},
     },
 };
+use said::Said;
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -229,12 +233,8 @@ fn a_bad_sector_behind_what_is_read_again_is_met_by_those_who_read_it() {
         world.open();
         assert!(world.opened.lines.is_empty() && world.opened.clean, "{:?}", world.opened);
         all_but(&world, at, SECTOR);
-        // What the broker asks for by itself is gone, and not an error for ever.
         for sent in world.sent.iter().filter(|sent| is_hit(sent, at, SECTOR)) {
-            assert_eq!(
-                world.store.as_ref().unwrap().record(LogOffset(sent.end.0 - sent.size)).unwrap(),
-                None
-            );
+            assert!(world.store.as_ref().unwrap().record(LogOffset(sent.end.0 - sent.size)).is_err());
         }
         world.store = None;
     }
@@ -398,5 +398,203 @@ fn the_tools_name_and_mend_bad_sectors_of_what_is_made_from_the_log() {
         world.open();
         world.check();
         world.store = None;
+    }
+}
+
+fn set_aside(disk: &MemDisk) -> usize {
+    disk.list(Path::new("/store/kerolox.quarantine")).map_or(0, |all| all.len())
+}
+
+/// Lines that tell of a file that cannot be read.
+fn told(world: &World, path: &Path) -> usize {
+    let name = path.display().to_string();
+    world.opened.lines.iter().filter(|line| line.contains(&name) && line.contains("cannot read")).count()
+}
+
+#[test]
+fn a_small_file_that_cannot_be_read_is_set_aside_and_made_again() {
+    for stopped in [true, false] {
+        let mut world = unsaved();
+        if stopped {
+            world.stop()
+        } else {
+            world.store = None
+        }
+        die(&mut world);
+        let disk = world.disk.clone();
+        for name in ["checkpoint", "kerolox.checkpoint", "kerolox.queues"] {
+            let path = Path::new("/store").join(name);
+            world.disk = disk.kill();
+            world.disk.spoil(&path, 0, 1).unwrap();
+            world.open();
+            assert_eq!(
+                (told(&world, &path), set_aside(&world.disk)),
+                (1, 1),
+                "{name}: {:?}",
+                world.opened.lines
+            );
+            world.check();
+            world.append("A", 0, 100).unwrap();
+            world.reopen();
+            world.check();
+            assert_eq!(set_aside(&world.disk), 1);
+            world.sent.pop();
+            world.store = None;
+        }
+    }
+}
+
+/// Queue files of several sectors, written and synced.
+fn with_large_queues() -> World {
+    let mut options = options(Flush::Sync);
+    options.queue_file_bytes = 2_000;
+    let mut world = World::on(MemDisk::new(), options);
+    for _ in 0..130 {
+        for topic in ["A", "B"] {
+            world.append(topic, 0, 60).unwrap();
+        }
+        world.store().commit().unwrap();
+        world.settle();
+        world.pass(60);
+    }
+    world.stop();
+    die(&mut world);
+    world
+}
+
+fn queue_sectors(disk: &MemDisk) -> Vec<(PathBuf, u64)> {
+    let dir = Path::new("/store/consumequeue/A/0");
+    let files = disk.list(dir).unwrap();
+    let sectors =
+        files.iter().flat_map(|file| (0..file.len).step_by(512).map(|at| (dir.join(&file.name), at)));
+    sectors.collect()
+}
+
+#[test]
+fn a_queue_file_that_cannot_be_read_is_made_again_when_a_reader_meets_it() {
+    let mut world = with_large_queues();
+    let disk = world.disk.clone();
+    let mut met = 0;
+    for (path, at) in queue_sectors(&disk) {
+        world.disk = disk.kill();
+        world.disk.spoil(&path, at, 1).unwrap();
+        world.open();
+        assert!(world.opened.lines.is_empty(), "nobody looks there: {:?}", world.opened.lines);
+        let said = Said::listen();
+        let store = world.store.as_ref().unwrap();
+        let slot = store.find_slot("A", QueueId(0)).unwrap();
+        let mut next = QueueOffset(0);
+        while next < store.bounds(slot).max {
+            let plan = store.plan(slot, next, LIMITS, &mut |_| true);
+            if plan.status == PlanStatus::FoundNull {
+                assert_eq!(plan.next, next, "nothing is passed over");
+                break;
+            }
+            next = plan.next;
+        }
+        let was_met = next < store.bounds(slot).max;
+        world.pass(60);
+        world.settle();
+        assert_eq!(said.take(tracing::Level::WARN, "were made again from the log"), usize::from(was_met));
+        met += usize::from(was_met);
+        world.check();
+        for _ in 0..20 {
+            world.append("A", 0, 60).unwrap();
+        }
+        world.check();
+        assert_eq!(set_aside(&world.disk), usize::from(was_met));
+        world.reopen();
+        world.check();
+        world.sent.truncate(260);
+        world.store = None;
+    }
+    assert_eq!(met, 6, "two files, of which the second has entries in two sectors");
+}
+
+#[test]
+fn a_queue_file_that_cannot_be_read_keeps_no_store_from_opening() {
+    let mut world = with_large_queues();
+    for name in ["kerolox.queues", "kerolox.checkpoint"] {
+        // As another broker leaves it: the ends of queues are looked for in their files.
+        world.disk.remove(&Path::new("/store").join(name)).unwrap();
+    }
+    let disk = world.disk.clone();
+    let mut mended = 0;
+    for (path, at) in queue_sectors(&disk) {
+        world.disk = disk.kill();
+        world.disk.spoil(&path, at, 1).unwrap();
+        world.open();
+        mended += told(&world, &path);
+        world.pass(60);
+        world.settle();
+        let store = world.store.as_ref().unwrap();
+        let slot = store.find_slot("A", QueueId(0)).unwrap();
+        // Readers may still have to meet it.
+        for from in (0..130).step_by(5) {
+            store.plan(slot, QueueOffset(from), LIMITS, &mut |_| true);
+        }
+        world.pass(60);
+        world.settle();
+        world.check();
+        world.append("A", 0, 60).unwrap();
+        world.reopen();
+        world.check();
+        world.sent.pop();
+        world.store = None;
+    }
+    assert!(mended > 4, "{mended}");
+}
+
+#[test]
+fn an_entry_whose_record_is_lost_too_keeps_its_place() {
+    let mut world = with_large_queues();
+    let victim = world.sent.iter().find(|sent| sent.topic == "A" && sent.offset == 30).unwrap().clone();
+    let at = victim.end.0 - victim.size / 2;
+    spoil(&world, at, 1);
+    let hit = at / SECTOR * SECTOR;
+    world.disk.spoil(Path::new("/store/consumequeue/A/0/00000000000000000000"), 600, 1).unwrap();
+    world.open();
+    let store = world.store.as_ref().unwrap();
+    let slot = store.find_slot("A", QueueId(0)).unwrap();
+    store.plan(slot, QueueOffset(30), LIMITS, &mut |_| true);
+    world.settle();
+    all_but(&world, hit, SECTOR);
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_set_aside_and_the_newest_keys_are_read_again() {
+    for stopped in [true, false] {
+        let mut world = World::new(Flush::Sync);
+        fill(&mut world, 90);
+        if stopped {
+            world.stop()
+        } else {
+            world.store = None
+        }
+        die(&mut world);
+        let disk = world.disk.clone();
+        let files = disk.list(Path::new("/store/index")).unwrap();
+        assert!(files.len() > 1);
+        for (n, file) in files.iter().enumerate() {
+            let is_newest = n + 1 == files.len();
+            for at in (0..file.len).step_by(512) {
+                let path = Path::new("/store/index").join(&file.name);
+                world.disk = disk.kill();
+                world.disk.spoil(&path, at, 1).unwrap();
+                world.open();
+                let is_aside = told(&world, &path);
+                assert!(is_aside == 1 || at > 0, "the header is always read");
+                assert_eq!(set_aside(&world.disk), is_aside);
+                if is_newest && is_aside == 1 {
+                    world.check();
+                }
+                all_but(&world, 0, 0);
+                world.stop();
+                world.disk = world.disk.kill();
+                world.open();
+                assert_eq!(told(&world, &path), 0, "told once");
+                world.store = None;
+            }
+        }
     }
 }

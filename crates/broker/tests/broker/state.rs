@@ -173,6 +173,34 @@ fn a_file_changed_by_hand_is_taken_over_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn an_export_that_the_disk_cannot_read_is_set_aside_and_written_anew() {
+    for name in ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "delayOffset.json"] {
+        let mut rig = Rig::new();
+        rig.ask(send(1, "T", "x"));
+        rig.ask(send_with(1, "T", "x", &[("DELAY", "1")]));
+        rig.ask(pull(2, "T", 0));
+        commit(&mut rig, 7);
+        rig.advance(7_000);
+        let (options, now) = (rig.options.clone(), rig.now);
+        let disk = rig.stop();
+        let path = Path::new("/store/config").join(name);
+        let before = disk.bytes(&path).unwrap();
+        disk.spoil(&path, 0, 1).unwrap();
+        let mut rig = Rig::on(disk, options, now);
+        let told = rig.lines.iter().filter(|line| line.contains(name)).count();
+        assert_eq!(told, 1, "{name}: {:?}", rig.lines);
+        assert_eq!(committed(&rig), Some(7), "the log stands");
+        let kept = Path::new("/store/kerolox.quarantine").join(format!("config-{name}"));
+        assert_eq!(rig.disk.bytes(&kept).unwrap(), before);
+        rig.advance(20_000);
+        assert!(rig.disk.bytes(&path).is_ok_and(|bytes| !bytes.is_empty()), "{name} is there again");
+        let rig = rig.kill();
+        assert!(rig.lines.iter().all(|line| !line.contains(name)), "{name}: {:?}", rig.lines);
+        assert_eq!(committed(&rig), Some(7));
+    }
+}
+
+#[test]
 fn no_power_cut_makes_our_own_export_look_foreign() {
     for seed in 0..40 {
         let mut rig = Rig::new();

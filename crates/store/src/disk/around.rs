@@ -4,7 +4,7 @@
 //! only what cannot be read is missing. Knows files and positions; knows nothing of what is read, and never writes.
 
 use super::File;
-use std::{io, ops::Range};
+use std::{fmt, io, ops::Range};
 
 /// What a device gives or fails as a whole, bytes.
 pub const SECTOR: u64 = 512;
@@ -18,7 +18,36 @@ pub fn is_device_error(error: &io::Error) -> bool {
     const EIO: i32 = 5;
     // What the real disk says carries the system's own error inside.
     let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.unwrap_or(error).raw_os_error() == Some(EIO)
+    inner.map_or_else(|| error.raw_os_error() == Some(EIO), is_device_error)
+}
+
+/// A read that the device failed. A write that it failed looks the same but for this, and ends all writing.
+#[derive(Debug)]
+struct BadSector(io::Error);
+
+impl fmt::Display for BadSector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BadSector {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What a read came to, marked for [`is_bad_sector`] if the device failed it.
+pub(crate) fn told_from_writes<T>(read: io::Result<T>) -> io::Result<T> {
+    read.map_err(|why| match is_device_error(&why) {
+        true => io::Error::new(why.kind(), BadSector(why)),
+        false => why,
+    })
+}
+
+/// Whether the device failed a read that was marked so.
+pub(crate) fn is_bad_sector(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<BadSector>())
 }
 
 /// Fills `buf` from `at` as far as the device gives it. Gives the parts of the file that it does not give, in order

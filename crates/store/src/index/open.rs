@@ -16,7 +16,13 @@ use super::{
     Index, IndexFile, Mark,
     format::{ENTRY_LEN, Entry, HEADER_LEN, Header, SLOT_LEN, Shape, name_text, parse_name, slot},
 };
-use crate::disk::{Disk, File, Open, around::is_device_error};
+use crate::{
+    disk::{
+        Disk, File, Open,
+        around::{is_bad_sector, is_device_error, told_from_writes},
+    },
+    quarantine,
+};
 
 /// Read and written at once when going through a file, bytes. A multiple of slot and entry length.
 const PIECE: usize = 20 << 16;
@@ -50,6 +56,8 @@ pub struct Repair {
 pub enum RepairKind {
     /// Left alone and not used: the reason.
     Ignored(&'static str),
+    /// The disk cannot read it; it was moved there, and its keys come back from the log if it was the newest.
+    SetAside(PathBuf),
     /// Removed; its keys come back from the log: the reason.
     Removed(&'static str),
     /// Keys beyond the last certain one were taken back.
@@ -69,6 +77,13 @@ impl fmt::Display for Repair {
         match &self.what {
             RepairKind::Ignored(why) => write!(f, "index file {path} is not used: {why}"),
             RepairKind::Removed(why) => write!(f, "index file {path} was removed, to be made again: {why}"),
+            RepairKind::SetAside(to) => {
+                write!(
+                    f,
+                    "index file {path} is not used: the disk cannot read it; it is moved to {}",
+                    to.display()
+                )
+            }
             RepairKind::TakenBack { next: (from, to), slots } => {
                 write!(f, "index file {path} was taken back from entry {from} to {to}, {slots} slots changed")
             }
@@ -106,15 +121,20 @@ impl Index {
         index.load(trust, &mut repairs)?;
         match trust {
             Trust::Clean => {}
-            Trust::Killed(_) => index.repair_newest(None, &mut repairs)?,
-            Trust::PowerCut(mark) => index.after_power_cut(mark, &mut repairs)?,
+            Trust::Killed(_) => {
+                index.past_bad_sectors(&mut repairs, |index, repairs| index.repair_newest(None, repairs))?;
+            }
+            Trust::PowerCut(mark) => {
+                index
+                    .past_bad_sectors(&mut repairs, |index, repairs| index.after_power_cut(mark, repairs))?;
+            }
         }
+        index.past_bad_sectors(&mut repairs, |index, _| index.settle())?;
         index.synced = match trust {
             // Nothing was synced by opening, unless it was repaired.
             Trust::Killed(mark) if !has_changes(&repairs) => mark.filter(|mark| index.holds(mark)),
             _ => index.written(),
         };
-        index.settle()?;
         Ok((index, repairs))
     }
 
@@ -123,10 +143,9 @@ impl Index {
         let newest = entries.iter().filter_map(|entry| parse_name(&entry.name)).max();
         for entry in &entries {
             let path = self.dir.join(&entry.name);
-            let mut ignore =
-                |why| repairs.push(Repair { path: path.clone(), what: RepairKind::Ignored(why) });
+            let ignored = |why| Repair { path: path.clone(), what: RepairKind::Ignored(why) };
             let Some(name) = parse_name(&entry.name).filter(|_| !entry.is_dir) else {
-                ignore("its name is not that of an index file");
+                repairs.push(ignored("its name is not that of an index file"));
                 continue;
             };
             self.last_name = self.last_name.max(name);
@@ -138,7 +157,7 @@ impl Index {
                     Ok(head) => head,
                     // Its keys are in the log; those of the newest file are read from there again.
                     Err(error) if is_device_error(&error) => {
-                        ignore("the disk cannot read it");
+                        self.set_aside(&path, repairs)?;
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -146,15 +165,38 @@ impl Index {
                 match head {
                     Some(head) => self.files.push_back(IndexFile::on_disk(name, head)),
                     None if is_unfinished => self.remove(&path, "its header is damaged", repairs)?,
-                    None => ignore("its header is damaged"),
+                    None => repairs.push(ignored("its header is damaged")),
                 }
             } else if is_unfinished {
                 self.remove(&path, "it was not finished being made", repairs)?;
             } else {
-                ignore("its length does not fit the configured numbers of slots and entries");
+                repairs.push(ignored("its length does not fit the configured numbers of slots and entries"));
             }
         }
         Ok(())
+    }
+
+    fn set_aside(&self, path: &Path, repairs: &mut Vec<Repair>) -> io::Result<()> {
+        let to = quarantine::set_aside(&*self.disk, self.dir.parent().unwrap_or(&self.dir), path)?;
+        repairs.push(Repair { path: path.to_owned(), what: RepairKind::SetAside(to) });
+        Ok(())
+    }
+
+    /// Does a step; where it meets what the disk cannot read, the newest file goes and it is done again.
+    fn past_bad_sectors(
+        &mut self,
+        repairs: &mut Vec<Repair>,
+        step: impl Fn(&mut Self, &mut Vec<Repair>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        loop {
+            match step(self, repairs) {
+                Err(why) if is_bad_sector(&why) => {
+                    let Some(newest) = self.files.pop_back() else { return Err(why) };
+                    self.set_aside(&self.path(newest.name), repairs)?;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn remove(&self, path: &Path, why: &'static str, repairs: &mut Vec<Repair>) -> io::Result<()> {
@@ -260,11 +302,20 @@ impl Index {
     /// called before anything is added. Touches the disk.
     pub fn cut(&mut self, end: LogOffset) -> io::Result<Vec<Repair>> {
         let mut repairs = Vec::new();
+        self.past_bad_sectors(&mut repairs, |index, repairs| index.cut_at(end, repairs))?;
+        if has_changes(&repairs) {
+            self.synced = self.written();
+            self.past_bad_sectors(&mut repairs, |index, _| index.settle())?;
+        }
+        Ok(repairs)
+    }
+
+    fn cut_at(&mut self, end: LogOffset, repairs: &mut Vec<Repair>) -> io::Result<()> {
         let end = end.wire();
         // One without a key would hide the one before it.
         let is_beyond = |file: &mut IndexFile| file.head.next <= 1 || file.head.begin_at >= end;
         while let Some(file) = self.files.pop_back_if(is_beyond) {
-            self.remove(&self.path(file.name), "it begins beyond the end of the log", &mut repairs)?;
+            self.remove(&self.path(file.name), "it begins beyond the end of the log", repairs)?;
         }
         if let Some(newest) = self.files.back()
             && newest.head.next > 1
@@ -279,13 +330,9 @@ impl Index {
                 mark.end_ms.0 = newest.head.time(last.diff);
             }
             drop(file);
-            self.repair_newest(mark, &mut repairs)?;
+            self.repair_newest(mark, repairs)?;
         }
-        if has_changes(&repairs) {
-            self.synced = self.written();
-            self.settle()?;
-        }
-        Ok(repairs)
+        Ok(())
     }
 
     /// Whether a mark is a state that the files had on the way to where they are.
@@ -330,13 +377,13 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 
 fn read_header(file: &dyn File, shape: Shape) -> io::Result<Option<Header>> {
     let mut bytes = [0; HEADER_LEN as usize];
-    file.read_at(&mut bytes, 0)?;
+    told_from_writes(file.read_at(&mut bytes, 0))?;
     Ok(Header::decode(&bytes, shape))
 }
 
 fn read_entry(file: &dyn File, shape: Shape, number: u32) -> io::Result<Option<Entry>> {
     let mut bytes = [0; ENTRY_LEN as usize];
-    file.read_at(&mut bytes, shape.entry_at(number))?;
+    told_from_writes(file.read_at(&mut bytes, shape.entry_at(number)))?;
     Ok(Entry::decode(&bytes))
 }
 
@@ -373,7 +420,7 @@ pub(super) fn take_back(file: &dyn File, shape: Shape, next: u32) -> io::Result<
     while first < shape.slots() {
         let n = (shape.slots() - first).min((PIECE / SLOT_LEN as usize) as u32);
         buf.resize(n as usize * SLOT_LEN as usize, 0);
-        file.read_at(&mut buf, shape.slot_at(first))?;
+        told_from_writes(file.read_at(&mut buf, shape.slot_at(first)))?;
         let mut is_changed = false;
         for (number, bytes) in (first..).zip(buf.as_chunks_mut().0) {
             if *bytes == [0; SLOT_LEN as usize] {
@@ -431,7 +478,7 @@ fn link_chains(file: &dyn File, shape: Shape, limit: u32) -> io::Result<Chains> 
     while chains.next < limit {
         let n = (limit - chains.next).min((PIECE / ENTRY_LEN as usize) as u32);
         buf.resize(n as usize * ENTRY_LEN as usize, 0);
-        file.read_at(&mut buf, shape.entry_at(chains.next))?;
+        told_from_writes(file.read_at(&mut buf, shape.entry_at(chains.next)))?;
         for bytes in buf.as_chunks().0 {
             let last = chains.first_last.map(|(_, last)| last);
             let Some(entry) = next_entry(bytes, last.as_ref()) else {
@@ -478,7 +525,7 @@ fn put_slots(file: &dyn File, heads: &[u32]) -> io::Result<()> {
         want.clear();
         want.extend(piece.iter().flat_map(|number| number.to_be_bytes()));
         have.resize(want.len(), 0);
-        file.read_at(&mut have, at)?;
+        told_from_writes(file.read_at(&mut have, at))?;
         if want != have {
             file.write_at(&want, at)?;
         }

@@ -1,7 +1,7 @@
 //! Moving the starts of queues up to the log's start, and removing queue files that lie before it.
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, around::is_bad_sector},
     log::parse_file_name,
     queue::files::{Files, Place},
     types::QueueSlot,
@@ -36,13 +36,22 @@ pub(crate) struct One {
 pub(crate) struct Cleaned {
     /// Queue, its generation, its new start.
     pub(crate) mins: Vec<(QueueSlot, u32, u64)>,
+    /// Queues of whose files the disk cannot read a part.
+    pub(crate) sick: Vec<QueueSlot>,
 }
 
 impl Clean {
     pub(super) fn run(&self) -> io::Result<Cleaned> {
         let mut cleaned = Cleaned::default();
         for one in &self.queues {
-            let min = self.first_kept(one)?;
+            let min = match self.first_kept(one) {
+                // The other queues have nothing to do with it.
+                Err(why) if is_bad_sector(&why) => {
+                    cleaned.sick.push(one.slot);
+                    continue;
+                }
+                min => min?,
+            };
             if min > one.min {
                 self.remove_before(one, min)?;
                 cleaned.mins.push((one.slot, one.generation, min));

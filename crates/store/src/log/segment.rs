@@ -3,6 +3,7 @@
 use crate::{
     disk::{Disk, File, Open, around::read_around},
     line::Line,
+    quarantine::free_name,
 };
 use std::{
     cell::OnceCell,
@@ -91,14 +92,6 @@ pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::
     disk.sync_dir(aside)?;
     let line = format!("{path} lies behind the end of the log and is moved to {}", aside.display());
     Ok(Line::warn(line))
-}
-
-/// A name that nothing has in `dir` yet: what was set aside earlier is not replaced.
-fn free_name(disk: &dyn Disk, dir: &Path, name: String) -> io::Result<String> {
-    let taken = disk.list(dir)?;
-    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
-    let more = (1u32..).map(|n| format!("{name}.{n}"));
-    Ok(std::iter::once(name.clone()).chain(more).find(is_free).unwrap_or(name))
 }
 
 /// Twenty digits: the position of the file's first byte.

@@ -6,7 +6,10 @@
 use super::{ENTRY_BYTES, QueueWrite};
 use crate::{
     cold::Gate,
-    disk::{Disk, File, Open},
+    disk::{
+        Disk, File, Open,
+        around::{is_bad_sector, read_around, told_from_writes},
+    },
     hash::FixedMap,
     log::file_name,
     types::{QueueEntry, QueueSlot},
@@ -148,7 +151,19 @@ impl Files {
             found => found?,
         };
         let mut bytes = vec![0; (n * ENTRY_BYTES) as usize];
-        gate.read(&file, &mut bytes, within * ENTRY_BYTES)?;
+        let read = told_from_writes(gate.read(&file, &mut bytes, within * ENTRY_BYTES));
+        if let Err(why) = read {
+            if !is_bad_sector(&why) {
+                return Err(why);
+            }
+            // What stands before a bad sector is there.
+            let holes = read_around(&*file, &mut bytes, within * ENTRY_BYTES)?;
+            let good = holes.first().map_or(n, |hole| hole.start / ENTRY_BYTES - within);
+            if good == 0 {
+                return Err(why);
+            }
+            bytes.truncate((good * ENTRY_BYTES) as usize);
+        }
         let (entries, _) = bytes.as_chunks();
         out.extend(entries.iter().map_while(QueueEntry::decode));
         Ok(())

@@ -1,6 +1,7 @@
 //! Where a time is in a queue: a search over the records' own store times, which never go back.
 
 use crate::{
+    disk::around::is_device_error,
     store::Store,
     types::{Bounds, QueueSlot},
 };
@@ -8,7 +9,10 @@ use kerolox_protocol::{
     LogOffset, Millis, QueueOffset,
     record::{FIXED_BYTES, MAGIC, MAGIC_V2, SYS_BORN_V6},
 };
-use std::io;
+use std::{io, ops::Range};
+
+/// Messages without a time that a search looks behind.
+const UNTIMED_MAX: usize = 256;
 
 const AT_MAGIC: usize = 4;
 const AT_PHYSICAL_OFFSET: usize = 28;
@@ -48,7 +52,7 @@ impl Store {
         })
     }
 
-    /// The time of a message. `None` if it is not there. Reads files.
+    /// The time of a message. `None` if it is not there, or cannot be read. Reads files.
     pub fn store_time(&self, slot: QueueSlot, at: QueueOffset) -> io::Result<Option<Millis>> {
         match self.entry(slot, at)? {
             Some(entry) if !entry.is_blank() => self.record_time(entry.at),
@@ -67,13 +71,26 @@ impl Store {
         let (mut low, mut high) = (bounds.min.0, bounds.max.0);
         while low < high {
             let middle = low + (high - low) / 2;
-            // A message that is not there is older than all that are.
-            match self.store_time(slot, QueueOffset(middle))? {
-                Some(ms) if late(ms) => high = middle,
-                _ => low = middle + 1,
+            match self.next_time(slot, middle..high)? {
+                // What is between cannot tell: whoever begins there misses nothing.
+                Some((_, ms)) if late(ms) => high = middle,
+                Some((at, _)) => low = at + 1,
+                // Messages that are not there are older than all that are.
+                None => low = middle + 1,
             }
         }
         Ok(QueueOffset(low))
+    }
+
+    /// The first of these messages that tells its time. Damage takes some; further than it reaches, retention took
+    /// them.
+    fn next_time(&self, slot: QueueSlot, offsets: Range<u64>) -> io::Result<Option<(u64, Millis)>> {
+        for at in offsets.take(UNTIMED_MAX) {
+            if let Some(ms) = self.store_time(slot, QueueOffset(at))? {
+                return Ok(Some((at, ms)));
+            }
+        }
+        Ok(None)
     }
 
     fn nearer(&self, slot: QueueSlot, time: Millis, after: QueueOffset) -> io::Result<QueueOffset> {
@@ -97,8 +114,10 @@ impl Store {
             return Ok(None);
         }
         let mut head = [0; HEAD];
-        self.log.read(&self.gate, at.0, &mut head)?;
-        Ok(head_time(&head, at.0))
+        match self.log.read(&self.gate, at.0, &mut head) {
+            Err(why) if is_device_error(&why) => Ok(None),
+            read => read.map(|()| head_time(&head, at.0)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What lies in the store's directories, checked before anything is believed.
 
 use super::{
-    Left,
+    Bad, Left,
     scan::{Cursor, Found},
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     log::{Log, Segment, file_name, parse_file_name, put_away},
     open::{Cause, OpenError},
     options::Options,
+    quarantine::QUARANTINE,
     queue::ENTRY_BYTES,
 };
 use kerolox_protocol::Millis;
@@ -20,8 +21,6 @@ use std::{
     sync::Arc,
 };
 
-/// Directory for what is not understood, under the root.
-pub(super) const QUARANTINE: &str = "kerolox.quarantine";
 /// Smaller log files cannot hold the largest record that is accepted by default.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 
@@ -48,7 +47,8 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
 
 /// Refuses a directory that is no whole store, before anything is made or changed in it.
 pub(super) fn look(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), OpenError> {
-    let looked = Left::read(&**disk, options, &mut Vec::new()).map_err(OpenError::io(&options.paths.root));
+    let looked =
+        Left::read(&**disk, options, Bad::Stays, &mut Vec::new()).map_err(OpenError::io(&options.paths.root));
     match looked.and_then(|left| survey(disk, options, &left)) {
         // What cannot be read is found again, under the name that was configured, where it is made.
         Err(OpenError { cause: Cause::Io(_), .. }) | Ok(_) => Ok(()),

@@ -7,12 +7,14 @@
 //! A kept place stands as an entry without a message in the queue's file, durably before the log's bad end is cut
 //! off: nothing else would tell the next recovery of it.
 
-use super::{FILL_MAX, Left, Recovery, dirs, queues, scan::Cursor};
+use super::{FILL_MAX, Left, Recovery, queues, scan::Cursor};
 use crate::{
+    disk::around::is_bad_sector,
     dispatch::Dispatch,
     line::Line,
     log::Log,
     open::OpenError,
+    quarantine::QUARANTINE,
     queue::Queue,
     types::{QueueEntry, QueueSlot},
 };
@@ -52,8 +54,7 @@ impl Recovery<'_> {
         }
         let lost = std::mem::take(&mut self.lost);
         // An earlier recovery that was interrupted may have kept places, or cut something off.
-        let cut_before =
-            || self.disk.list(&self.root.join(dirs::QUARANTINE)).is_ok_and(|all| !all.is_empty());
+        let cut_before = || self.disk.list(&self.root.join(QUARANTINE)).is_ok_and(|all| !all.is_empty());
         if lost.is_empty() && (self.report.clean || !self.report.foreign && !cut_before()) {
             return Ok(());
         }
@@ -98,6 +99,8 @@ impl Recovery<'_> {
             match self.files.read(slot, topic, queue.id, end, STEP, &mut entries) {
                 // A process died before it set the file's length.
                 Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => break,
+                // Of entries that cannot be read nothing is known.
+                Err(why) if is_bad_sector(&why) => break,
                 read => read?,
             }
             let known = entries.iter().take_while(|entry| is_lost(entry)).count() as u64;

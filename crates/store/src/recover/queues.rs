@@ -4,7 +4,7 @@
 //! the entry of a log position are found by halving.
 
 use crate::{
-    disk::{DirEntry, Disk},
+    disk::{DirEntry, Disk, around::is_bad_sector},
     line::Line,
     log::parse_file_name,
     open::OpenError,
@@ -17,6 +17,9 @@ use crate::{
 use kerolox_protocol::{QueueId, names};
 use std::{io, path::Path};
 
+/// Makes the files of a queue whole that the disk cannot read; what it says of that.
+pub(super) type Mender<'a> = &'a dyn Fn((QueueSlot, &str, QueueId)) -> Result<Vec<Line>, OpenError>;
+
 /// Puts every queue that has files into `queues`, with the entries of records between `first` and `before`.
 pub(super) fn restore_all(
     disk: &dyn Disk,
@@ -25,6 +28,7 @@ pub(super) fn restore_all(
     before: u64,
     queues: &mut Queues,
     lines: &mut Vec<Line>,
+    mend: Mender<'_>,
 ) -> Result<(), OpenError> {
     let dir = files.dir();
     for topic in disk.list(dir).map_err(OpenError::io(dir))? {
@@ -43,7 +47,12 @@ pub(super) fn restore_all(
             let listed = disk.list(&queue_dir).map_err(OpenError::io(&queue_dir))?;
             let slot = queues.slot(&topic.name, QueueId(id));
             let one = One { files, slot, topic: &topic.name, id: QueueId(id) };
-            let found = one.ends(&numbers(&listed, files, &queue_dir, lines), first, before);
+            let numbers = numbers(&listed, files, &queue_dir, lines);
+            let mut found = one.ends(&numbers, first, before);
+            if found.as_ref().is_err_and(is_bad_sector) {
+                lines.extend(mend((slot, &topic.name, QueueId(id)))?);
+                found = one.ends(&numbers, first, before);
+            }
             match found.map_err(OpenError::io(&queue_dir))? {
                 Some((min, next)) => queues.restore(slot, min, next),
                 None => lines.push(Line::warn(format!("queue {id} of {} has no usable file", topic.name))),
@@ -168,11 +177,19 @@ fn partition(mut low: u64, mut high: u64, is_low: impl Fn(u64) -> io::Result<boo
 }
 
 /// Clears what files hold behind the ends of queues: an older broker would take it for entries.
-pub(super) fn clear_behind(files: &Files, queues: &Queues) -> io::Result<Vec<Line>> {
+pub(super) fn clear_behind(files: &Files, queues: &Queues, mend: Mender<'_>) -> Result<Vec<Line>, OpenError> {
     let mut lines = Vec::new();
     for (topic, of_topic) in queues.topics() {
         for (slot, queue) in of_topic {
-            let cleared = files.clear_behind(slot, topic, queue.id, queue.next())?;
+            let clear = || files.clear_behind(slot, topic, queue.id, queue.next());
+            let cleared = match clear() {
+                Err(why) if is_bad_sector(&why) => {
+                    lines.extend(mend((slot, topic, queue.id))?);
+                    clear()
+                }
+                cleared => cleared,
+            };
+            let cleared = cleared.map_err(OpenError::io(files.dir()))?;
             if cleared > 0 {
                 lines.push(Line::info(format!(
                     "queue {} of {topic}: {} entries behind its end cleared",

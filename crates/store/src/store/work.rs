@@ -23,9 +23,10 @@ use crate::{
     },
     log::is_no_room,
     options::Flush,
+    recover::{MendError, MendJob},
     retain,
     smallfile::Digest,
-    types::{Now, Refusal},
+    types::{Now, QueueSlot, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
@@ -78,6 +79,8 @@ pub(super) struct Agenda {
     drops: Vec<Arc<str>>,
     /// Next queue to look at, while queues are being cleaned.
     clean_next: Option<usize>,
+    /// Files of a queue are made whole: nobody else may open them meanwhile.
+    mending: bool,
     /// Log files that are to be taken out of the log.
     deletion: Option<Work>,
     /// Those on their way: by position, as long as they are open.
@@ -139,6 +142,7 @@ impl Agenda {
             delete_asked: false,
             drops: Vec::new(),
             clean_next: (!clean).then_some(0),
+            mending: false,
             deletion: None,
             leaving: BTreeMap::new(),
             trash: Trash::default(),
@@ -204,7 +208,7 @@ impl Store {
             writable.then(|| after(agenda.last_behind, behind_pause)),
             key_pause.map(|pause| after(agenda.last_index, pause)),
             changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
-            (!agenda.probing).then(|| after(agenda.last_probe, self.probe_pause())),
+            (!agenda.probing && !agenda.mending).then(|| after(agenda.last_probe, self.probe_pause())),
         ]
         .into_iter()
         .flatten()
@@ -279,6 +283,7 @@ impl Store {
             }
             Outcome::Shrunk(result) => self.agenda.trash.done(result),
             Outcome::Cleaned(result) => self.cleaned(result),
+            Outcome::Mended { slot, result } => self.mended(slot, result),
             Outcome::Dropped(result) => {
                 self.agenda.queues_busy = false;
                 self.agenda.checkpoint_soon = true;
@@ -380,7 +385,8 @@ impl Store {
             return;
         }
         let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.waiting_job());
-        let work = work.or_else(|| self.checkpoint_job(now)).or_else(|| self.clean_job());
+        let work = work.or_else(|| self.checkpoint_job(now));
+        let work = work.or_else(|| self.mend_job()).or_else(|| self.clean_job());
         if let Some(work) = work {
             self.agenda.queues_busy = true;
             into.push(StoreJob(work));
@@ -600,7 +606,7 @@ impl Store {
 
     fn probe_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
         let due = self.agenda.last_probe.is_none_or(|last| now.mono >= last + self.probe_pause());
-        if self.agenda.probing || self.stopping || !due {
+        if self.agenda.probing || self.agenda.mending || self.stopping || !due {
             return;
         }
         self.agenda.probing = true;
@@ -771,10 +777,54 @@ impl Store {
         Some(Work::Clean(Clean { disk, files, first: self.log.first().0, queues }))
     }
 
+    /// Makes the files of a queue whole that a reader found the disk cannot read.
+    fn mend_job(&mut self) -> Option<Work> {
+        if self.agenda.probing || self.stopping {
+            return None;
+        }
+        let slot = self.sick.get_mut().pop_first()?;
+        let queue = self.queues.get(slot).filter(|queue| queue.alive)?;
+        let (topic, id) = (Arc::clone(self.queues.topic_name(queue)?), queue.id);
+        self.agenda.mending = true;
+        let log = self.log.segments().iter().map(|segment| (segment.base, segment.path.clone()));
+        Some(Work::Mend(Box::new(MendJob {
+            disk: Arc::clone(&self.disk),
+            root: self.options.paths.root.clone(),
+            files: Arc::clone(&self.files),
+            log: log.collect(),
+            segment_bytes: self.log.segment_bytes(),
+            end: self.log.flushed().0,
+            levels: self.options.delay_levels.clone(),
+            slot,
+            topic,
+            id,
+        })))
+    }
+
+    fn mended(&mut self, slot: QueueSlot, result: Result<Vec<String>, MendError>) {
+        self.agenda.queues_busy = false;
+        self.agenda.mending = false;
+        // Whoever opened the old one meanwhile must not write to it.
+        self.files.forget(slot);
+        match result {
+            Ok(lines) => lines.iter().for_each(|line| tracing::warn!("{line}")),
+            Err(MendError::Read(why)) => {
+                tracing::warn!(%why, "a queue file cannot be made whole; it is tried again for the next reader");
+            }
+            Err(MendError::Write(path, why)) if is_no_room(&why) => {
+                tracing::warn!(path = %path.display(), %why, "no room to make a queue file whole");
+            }
+            Err(MendError::Write(_, why)) => {
+                self.poison("making a queue file whole", &why);
+            }
+        }
+    }
+
     fn cleaned(&mut self, result: io::Result<Cleaned>) {
         self.agenda.queues_busy = false;
         match result {
             Ok(cleaned) => {
+                self.sick.get_mut().extend(cleaned.sick);
                 for (slot, generation, min) in cleaned.mins {
                     if let Some(queue) =
                         self.queues.get_mut(slot).filter(|queue| queue.generation == generation)

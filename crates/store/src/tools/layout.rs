@@ -9,6 +9,7 @@ use crate::{
     ends::Ends,
     log::parse_file_name,
     options::Options,
+    quarantine::QUARANTINE,
     queue::ENTRY_BYTES,
     smallfile::{self, Digest},
 };
@@ -18,9 +19,6 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
-
-/// Directory of what was set aside.
-const QUARANTINE: &str = "kerolox.quarantine";
 
 /// A file whose name tells where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,40 @@
+//! The directory for what is not understood, or cannot be read: nothing is deleted only for that.
+//!
+//! Knows names; knows nothing of what the files mean.
+
+use crate::disk::Disk;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Its name, under the root.
+pub(crate) const QUARANTINE: &str = "kerolox.quarantine";
+
+/// Moves a file below `root` there, durably; where it is now. Its name tells where it was.
+pub fn set_aside(disk: &dyn Disk, root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let to = place_for(disk, root, path)?;
+    disk.rename(path, &to)?;
+    disk.sync_dir(to.parent().unwrap_or(root))?;
+    disk.sync_dir(path.parent().unwrap_or(root))?;
+    Ok(to)
+}
+
+/// Where a file below `root`, or a copy of it, can be put.
+pub(crate) fn place_for(disk: &dyn Disk, root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let dir = root.join(QUARANTINE);
+    disk.create_dir_all(&dir)?;
+    disk.sync_dir(root)?;
+    let within = path.strip_prefix(root).unwrap_or(path);
+    let parts = within.components().map(|part| part.as_os_str().to_string_lossy());
+    let name = parts.filter(|part| part != "/").collect::<Vec<_>>().join("-");
+    Ok(dir.join(free_name(disk, &dir, name)?))
+}
+
+/// A name that nothing has in `dir` yet: what was set aside earlier is not replaced.
+pub(crate) fn free_name(disk: &dyn Disk, dir: &Path, name: String) -> io::Result<String> {
+    let taken = disk.list(dir)?;
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let more = (1u32..).map(|n| format!("{name}.{n}"));
+    Ok(std::iter::once(name.clone()).chain(more).find(is_free).unwrap_or(name))
+}
