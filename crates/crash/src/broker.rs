@@ -103,6 +103,17 @@ impl Broker {
     pub fn kill(self) -> Result<()> {
         self.process.kill()
     }
+
+    /// The process, for who has a signal for it.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Waits until the process ends by itself, well.
+    pub fn ended(mut self) -> Result<()> {
+        let status = self.process.child.wait().context("wait for the broker")?;
+        if status.success() { Ok(()) } else { bail!("the broker ended with {status}") }
+    }
 }
 
 impl Starting {

@@ -1,4 +1,4 @@
-//! A broker on a disk that fails, fills up, waits or rots while it is down.
+//! A broker on a disk that fails, fills up, waits, or rots while it is down.
 //!
 //! Needs root and `/dev/fuse`; where one is missing, it says so and is passed over.
 
@@ -57,4 +57,25 @@ fn bits_that_flip_while_the_broker_is_down_are_found() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn bad_sectors_of_the_log_cost_what_they_hit() {
+    in_a_room("bad_sectors_of_the_log_cost_what_they_hit", trials::bad_sectors_cost_what_they_hit);
+}
+
+#[test]
+fn an_end_of_the_log_that_cannot_be_read_is_refused_and_mended() {
+    in_a_room(
+        "an_end_of_the_log_that_cannot_be_read_is_refused_and_mended",
+        trials::an_unreadable_end_is_refused_and_mended,
+    );
+}
+
+#[test]
+fn a_queue_file_that_cannot_be_read_is_made_again() {
+    in_a_room(
+        "a_queue_file_that_cannot_be_read_is_made_again",
+        trials::an_unreadable_queue_file_is_made_again,
+    );
 }

@@ -5,6 +5,7 @@
 
 use rustix::io::Errno;
 use std::{
+    ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -47,6 +48,8 @@ struct Inner {
     /// Bytes by which files may still grow; `None` for any number.
     room: Option<u64>,
     met: u64,
+    /// Parts of files that cannot be read, by inode number of what is behind.
+    bad: Vec<(u64, Range<u64>)>,
 }
 
 /// The faults of one disk.
@@ -61,10 +64,36 @@ impl Faults {
         self.lock().rules.push(Rule { op, part: part.to_owned(), fault, left: times });
     }
 
+    /// From now on no byte of this part of a file can be read, as of bad sectors, until it is written. The file is
+    /// named by the inode number that it has below.
+    pub fn spoil(&self, inode: u64, part: Range<u64>) {
+        self.lock().bad.push((inode, part));
+    }
+
+    /// Whether a part of a file can be read.
+    pub(crate) fn may_read(&self, inode: u64, part: &Range<u64>) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        let is_hit =
+            |(of, bad): &(u64, Range<u64>)| *of == inode && bad.start < part.end && part.start < bad.end;
+        if !inner.bad.iter().any(is_hit) {
+            return Ok(());
+        }
+        inner.met += 1;
+        Err(Errno::IO)
+    }
+
+    /// A part of a file was written: a device takes other sectors for it.
+    pub(crate) fn written(&self, inode: u64, part: &Range<u64>) {
+        let is_covered =
+            |(of, bad): &(u64, Range<u64>)| *of == inode && part.start <= bad.start && bad.end <= part.end;
+        self.lock().bad.retain(|bad| !is_covered(bad));
+    }
+
     /// Nothing goes wrong any more, and there is room.
     pub fn heal(&self) {
         let mut inner = self.lock();
         inner.rules.clear();
+        inner.bad.clear();
         inner.room = None;
     }
 
@@ -136,6 +165,12 @@ mod tests {
             (faults.take_room(11), faults.take_room(10), faults.take_room(1)),
             (Err(Errno::NOSPC), Ok(()), Err(Errno::NOSPC))
         );
+        faults.spoil(7, 512..1_024);
+        faults.written(7, &(0..600));
+        assert_eq!(faults.may_read(7, &(0..600)), Err(Errno::IO));
+        assert_eq!((faults.may_read(7, &(0..512)), faults.may_read(8, &(0..600))), (Ok(()), Ok(())));
+        faults.written(7, &(512..1_024));
+        assert_eq!(faults.may_read(7, &(0..600)), Ok(()));
         faults.heal();
         assert_eq!(faults.take_room(1 << 40), Ok(()));
     }

@@ -15,10 +15,15 @@ use kerolox_crash::{
     wire::{Sent, Wire},
 };
 use kerolox_store::disk::memory::Rng;
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use std::{
-    os::unix::fs::FileExt,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    process::{Command, Output},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -33,6 +38,8 @@ const DURING: usize = 20;
 const UNTIL_FULL: usize = 20_000;
 /// How soon a broker serves again once there is room.
 const AGAIN: Duration = Duration::from_secs(10);
+/// What a page cache asks a device for.
+const PAGE: u64 = 4096;
 /// Bits that are flipped while the broker is down.
 const FLIPS: u64 = 6;
 
@@ -90,6 +97,44 @@ impl Trial {
     fn all_is_there(&mut self, broker: &Broker) -> Result<()> {
         self.oracle.check(broker.addr(), true, Ending::Kept)?;
         self.fill(broker)
+    }
+
+    /// Ends the broker as an operator does.
+    fn stop(&self, broker: Broker) -> Result<()> {
+        let pid = i32::try_from(broker.process_id()).ok().and_then(Pid::from_raw).context("no process")?;
+        kill_process(pid, Signal::TERM)?;
+        broker.ended()
+    }
+
+    /// The log's first file, as it is behind the faults.
+    fn log_file(&self) -> PathBuf {
+        self.backing.join("store/commitlog/00000000000000000000")
+    }
+
+    /// What `kerolox store VERB` says and how it ends.
+    fn store_tool(&self, words: &[&str]) -> Result<(Output, String)> {
+        let mut command = Command::new(&self.launch.binary);
+        let (verb, rest) = words.split_first().context("no verb")?;
+        let output = command
+            .args(["store", verb])
+            .arg(&self.launch.store)
+            .args(rest)
+            .args(&self.launch.settings)
+            .output()?;
+        let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+        Ok((output, said))
+    }
+
+    /// What all senders' messages have come to.
+    fn survey(&mut self, broker: &Broker) -> Result<Survey> {
+        let mut all = Survey::default();
+        for sender in self.oracle.senders() {
+            let found = sender.survey(&mut Wire::connect(broker.addr())?)?;
+            all.sound += found.sound;
+            all.unsound += found.unsound;
+            all.missing += found.missing;
+        }
+        Ok(all)
     }
 
     fn broker_said(&self) -> String {
@@ -184,19 +229,13 @@ pub fn flipped_bits_are_found(binary: &Path, dir: &Path, seed: u64) -> Result<Su
     let broker = trial.start()?;
     trial.fill(&broker)?;
     broker.kill()?;
-    let log = trial.backing.join("store/commitlog/00000000000000000000");
+    let log = trial.log_file();
     flip(&log, &mut Rng::new(seed))?;
     let verified = broker::verify(&trial.launch);
     let named = verified.err().context("`store verify` finds no damage")?.to_string();
     ensure!(named.contains("damage"), "{named}");
     let broker = trial.start().context("on a damaged log")?;
-    let mut all = Survey::default();
-    for sender in trial.oracle.senders() {
-        let found = sender.survey(&mut Wire::connect(broker.addr())?)?;
-        all.sound += found.sound;
-        all.unsound += found.unsound;
-        all.missing += found.missing;
-    }
+    let all = trial.survey(&broker)?;
     broker.kill()?;
     ensure!(all.unsound + all.missing <= FLIPS, "{FLIPS} bits cost more than they hit: {all:?}");
     let said = trial.broker_said();
@@ -215,4 +254,123 @@ fn flip(log: &Path, rng: &mut Rng) -> Result<()> {
         file.write_all_at(&[byte ^ (1 << rng.below(8))], at as u64)?;
     }
     Ok(())
+}
+
+/// Where the records of a log file stand.
+fn records(log: &Path) -> Result<Vec<Range<u64>>> {
+    let bytes = std::fs::read(log)?;
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(size) =
+        bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|size| u32::from_be_bytes(*size))
+    {
+        let end = at + size as usize;
+        if size == 0 || end > bytes.len() {
+            break;
+        }
+        found.push(at as u64..end as u64);
+        at = end;
+    }
+    Ok(found)
+}
+
+/// Makes the page around a position of a file unreadable; how many of the records it hits.
+fn spoil(trial: &Trial, file: &Path, at: u64, records: &[Range<u64>]) -> Result<u64> {
+    let page = at / PAGE * PAGE..at / PAGE * PAGE + PAGE;
+    trial.faults.spoil(std::fs::metadata(file)?.ino(), page.clone());
+    Ok(records.iter().filter(|record| record.start < page.end && page.start < record.end).count() as u64)
+}
+
+/// Bad sectors in the log cost the messages in them and no other: found by the start that reads them again, and by the
+/// pull that meets them.
+pub fn bad_sectors_cost_what_they_hit(binary: &Path, dir: &Path) -> Result<()> {
+    for (name, is_stopped) in [("killed", false), ("stopped", true)] {
+        let mut trial = Trial::new(binary, dir, name)?;
+        let broker = trial.start()?;
+        trial.fill(&broker)?;
+        if is_stopped {
+            trial.stop(broker)?
+        } else {
+            broker.kill()?
+        }
+        let log = trial.log_file();
+        let records = records(&log)?;
+        let filled = records.last().context("the log is empty")?.end;
+        let mut hit = 0;
+        for share in 1..=3 {
+            hit += spoil(&trial, &log, filled * share / 4, &records)?;
+        }
+        ensure!(hit >= 3 && hit < records.len() as u64 / 2, "{name}: {hit} of {} are hit", records.len());
+        let (output, said) = trial.store_tool(&["verify"])?;
+        ensure!(!output.status.success() && said.contains("unreadable"), "{name}: verify says {said}");
+        let (output, said) = trial.store_tool(&["dump", "--body", "none"])?;
+        ensure!(
+            !output.status.success() && said.contains("the disk cannot read"),
+            "{name}: dump says {said}"
+        );
+        let broker = trial.start().with_context(|| format!("{name}: {}", trial.broker_said()))?;
+        let all = trial.survey(&broker)?;
+        ensure!(all.unsound == 0 && all.missing > 0, "{name}: {all:?}");
+        ensure!(all.missing <= hit, "{name}: {hit} records are hit, and that cost more: {all:?}");
+        let said = trial.broker_said();
+        let told = if is_stopped { "a message is damaged on the disk" } else { "damage in the log" };
+        ensure!(said.contains(told), "{name}: passed over in silence: {said}");
+        // Those that follow are taken, and stay.
+        let sent = trial.send(&broker, DURING)?;
+        ensure!(sent.iter().all(is_acknowledged), "{name}: refused behind a bad sector: {sent:?}");
+        broker.kill()?;
+        let broker = trial.start()?;
+        let again = trial.survey(&broker)?;
+        ensure!(again.missing == all.missing, "{name}: {all:?}, and later {again:?}");
+        broker.kill()?;
+    }
+    Ok(())
+}
+
+/// Where the end of the log cannot be read after a crash, nothing is guessed: the start is refused with the way out,
+/// and that is one.
+pub fn an_unreadable_end_is_refused_and_mended(binary: &Path, dir: &Path) -> Result<()> {
+    let mut trial = Trial::new(binary, dir, "end")?;
+    let broker = trial.start()?;
+    trial.fill(&broker)?;
+    broker.kill()?;
+    let log = trial.log_file();
+    let records = records(&log)?;
+    let last = records.last().context("the log is empty")?.clone();
+    let hit = spoil(&trial, &log, last.end - 1, &records)?;
+    ensure!(trial.start().is_err(), "it starts although nobody can tell where the log ends");
+    let said = trial.broker_said();
+    ensure!(said.contains("cannot read") && said.contains("store repair"), "refused, but what to do? {said}");
+    let (_, said) = trial.store_tool(&["repair", "--apply"])?;
+    ensure!(said.contains("copy"), "repair says {said}");
+    let broker = trial.start().with_context(|| format!("after {said}: {}", trial.broker_said()))?;
+    let all = trial.survey(&broker)?;
+    ensure!(all.unsound == 0 && all.missing <= hit, "{hit} records are hit, and that cost more: {all:?}");
+    let sent = trial.send(&broker, DURING)?;
+    ensure!(sent.iter().all(is_acknowledged), "refused after a repair: {sent:?}");
+    broker.kill()?;
+    trial.start()?.kill()
+}
+
+/// A queue file that cannot be read costs nothing: it is made again from the log.
+pub fn an_unreadable_queue_file_is_made_again(binary: &Path, dir: &Path) -> Result<()> {
+    let mut trial = Trial::new(binary, dir, "queue")?;
+    let broker = trial.start()?;
+    trial.fill(&broker)?;
+    trial.stop(broker)?;
+    let file = trial.backing.join(format!("store/consumequeue/{TOPIC}/0/00000000000000000000"));
+    trial.faults.spoil(std::fs::metadata(&file)?.ino(), 0..PAGE);
+    let broker = trial.start()?;
+    let since = Instant::now();
+    // Until it is made again a reader waits.
+    while let Err(why) = trial.oracle.check(broker.addr(), true, Ending::Kept) {
+        ensure!(since.elapsed() < AGAIN, "{why:#}\n{}", trial.broker_said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(trial.broker_said().contains("made again from the log"), "{}", trial.broker_said());
+    trial.all_is_there(&broker)?;
+    broker.kill()?;
+    let broker = trial.start()?;
+    trial.all_is_there(&broker)?;
+    broker.kill()
 }

@@ -149,6 +149,7 @@ impl Shared {
     fn read(&self, handle: FileHandle, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let Opened { file, path } = self.opened(handle)?;
         let flip = self.meet(Op::Read, &path)?;
+        self.faults.may_read(file.metadata()?.ino(), &(at..at + len as u64))?;
         let mut bytes = read_up_to(&file, at, len)?;
         flip_bit(&mut bytes, flip);
         Ok(bytes)
@@ -163,7 +164,9 @@ impl Shared {
         self.lock().unsynced.entry(path).or_default().push(before);
         let mut bytes = bytes.to_vec();
         flip_bit(&mut bytes, flip);
-        file.write_all_at(&bytes, at)
+        file.write_all_at(&bytes, at)?;
+        self.faults.written(file.metadata()?.ino(), &(at..at + bytes.len() as u64));
+        Ok(())
     }
 
     fn set_len(&self, path: &Path, len: u64) -> io::Result<()> {
