@@ -30,13 +30,17 @@ const SCAN_ENTRIES_MIN: usize = 800;
 const SCAN_STEP: usize = 128;
 
 /// How much one read may return. The original's limits are 32 messages and 256 KiB, cold 8 and 64 KiB.
+///
+/// The original takes everything far behind the end for cold. Here reading ahead of who catches up has brought most of
+/// it into memory by the time it is asked for, and what is there need not be cut small: the cold limits hold only for
+/// what the device would have to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Messages.
     pub count: usize,
     /// Bytes; one message may exceed it alone.
     pub bytes: u64,
-    /// Messages, when the data is so far behind the end that it is probably not in memory.
+    /// Messages, when the data is far behind the end and not in memory.
     pub cold_count: usize,
     /// Bytes, likewise.
     pub cold_bytes: u64,
@@ -145,7 +149,7 @@ impl Store {
                 break;
             }
             for entry in &entries {
-                if taken.is_full(entry) {
+                if taken.is_full(self, entry) {
                     break 'scan;
                 }
                 next += 1;
@@ -238,25 +242,48 @@ struct Taken {
     limits: ReadLimits,
     end: u64,
     warm: u64,
+    /// Up to here the log was found to be in memory, behind the cold limits.
+    resident: u64,
 }
+
+/// What was found in memory speaks for so many bytes behind it: they were read ahead together.
+const RESIDENT_STEP: u64 = 64 << 10;
 
 impl Taken {
     fn new(store: &Store, limits: ReadLimits) -> Taken {
         let (end, warm) = (store.log.end().0, store.options.warm_bytes());
-        Taken { slices: Slices::default(), count: 0, bytes: 0, lag: 0, limits, end, warm }
+        Taken { slices: Slices::default(), count: 0, bytes: 0, lag: 0, limits, end, warm, resident: 0 }
     }
 
     /// Whether an entry must wait for the next read.
-    fn is_full(&self, entry: &QueueEntry) -> bool {
+    fn is_full(&mut self, store: &Store, entry: &QueueEntry) -> bool {
         if self.count == 0 {
             return false;
         }
+        let bytes = self.bytes + u64::from(entry.size);
+        if self.count >= self.limits.count || bytes > self.limits.bytes {
+            return true;
+        }
         let cold = self.end.saturating_sub(entry.at.0) > self.warm;
-        let (count, bytes) = match cold {
-            true => (self.limits.cold_count.min(self.limits.count), self.limits.cold_bytes),
-            false => (self.limits.count, self.limits.bytes),
-        };
-        self.count >= count || self.bytes + u64::from(entry.size) > bytes
+        let beyond = self.count >= self.limits.cold_count || bytes > self.limits.cold_bytes;
+        cold && beyond && !self.is_resident(store, entry)
+    }
+
+    /// Whether a record is in memory, and so, surely or probably, all before it: a look costs a call.
+    fn is_resident(&mut self, store: &Store, entry: &QueueEntry) -> bool {
+        let (at, len) = (entry.at.0, u64::from(entry.size));
+        if self.resident == 0 && self.slices.is_on_device() {
+            return false;
+        }
+        if at + len > self.resident {
+            let found = store.log.file_at(at).and_then(Result::ok);
+            let resident = found.and_then(|(file, base)| file.is_resident(at - base, len));
+            if resident != Some(true) {
+                return false;
+            }
+            self.resident = at + len + RESIDENT_STEP;
+        }
+        true
     }
 
     fn take(&mut self, store: &Store, entry: &QueueEntry) -> io::Result<()> {

@@ -5,7 +5,7 @@ mod harness;
 use harness::{LIMITS, World, draft, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use kerolox_store::{
-    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, Refusal, Store,
+    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, ReadLimits, Refusal, Store,
     disk::{Disk, Paths, memory::MemDisk, real::RealDisk},
 };
 use std::{path::Path, sync::Arc};
@@ -366,7 +366,7 @@ fn slices_outlive_the_store_and_its_files() {
 }
 
 #[test]
-fn reads_far_behind_are_cold_and_small() {
+fn reads_far_behind_are_cold_and_small_unless_they_are_in_memory() {
     let mut world = World::on(MemDisk::new(), Options { ram_bytes: 20_000, ..options(Flush::Async) });
     for _ in 0..60 {
         world.append("T", 0, 1000).unwrap();
@@ -374,10 +374,19 @@ fn reads_far_behind_are_cold_and_small() {
     world.store().commit().unwrap();
     let store = world.store();
     let slot = store.find_slot("T", QueueId(0)).unwrap();
-    let far = store.plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
-    assert_eq!((far.count, far.slices.is_cold()), (8, true));
     let near = store.plan(slot, QueueOffset(54), LIMITS, &mut |_| true);
     assert_eq!((near.count, near.slices.is_cold()), (6, false));
+    // What was read ahead of somebody is there.
+    for (resident, count) in [(Some(true), 32), (None, 8)] {
+        world.disk.set_resident(resident);
+        let found = world.store().plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
+        assert_eq!((found.count, found.slices.is_cold()), (count, true), "{resident:?}");
+    }
+    world.disk.set_resident(Some(false));
+    let far = world.store().plan(slot, QueueOffset(0), LIMITS, &mut |_| true);
+    assert_eq!((far.count, far.slices.is_cold()), (8, true));
+    let bytes = ReadLimits { cold_bytes: 3_000, ..LIMITS };
+    assert_eq!(world.store().plan(slot, QueueOffset(0), bytes, &mut |_| true).count, 2);
     // What was brought in ahead of the reader needs nobody who may wait.
     let mut bytes = Vec::new();
     world.disk.set_resident(Some(false));

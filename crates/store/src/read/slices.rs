@@ -71,7 +71,12 @@ impl Slices {
     /// Whether reading will probably wait for the device, so that it should not be done on a thread that
     /// serves others.
     pub fn is_cold(&self) -> bool {
-        self.cold || self.runs().any(is_on_device)
+        self.cold || self.is_on_device()
+    }
+
+    /// Whether a part of it is not in memory.
+    pub(super) fn is_on_device(&self) -> bool {
+        self.runs().any(is_on_device)
     }
 
     /// Appends all records to `out`, up to the first that is none. Reads files. Each is checked to be a record that
