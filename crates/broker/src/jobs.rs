@@ -6,7 +6,7 @@ use crate::answer::Ticket;
 use kerolox_net::{Job, Lane};
 use kerolox_protocol::body::fastjson::{self, Limits};
 use kerolox_store::{
-    Cold, StoreDone, StoreJob,
+    Cold, ReadAhead, StoreDone, StoreJob,
     disk::Disk,
     smallfile::{self, Backup},
 };
@@ -23,6 +23,8 @@ pub enum BrokerJob {
     SaveConfig(SaveJob),
     /// Brings into memory what a question needs.
     Read(ReadJob),
+    /// Asks for what somebody will need soon.
+    ReadAhead(ReadAhead),
 }
 
 /// What came of it.
@@ -36,6 +38,8 @@ pub enum BrokerDone {
     SavedConfig(Saved),
     /// A question can be asked again.
     Read(ReadJob),
+    /// It was asked for: nobody waits for that.
+    ReadAhead,
 }
 
 impl Job for BrokerJob {
@@ -45,7 +49,7 @@ impl Job for BrokerJob {
         match self {
             BrokerJob::Store(job) if job.is_flush() => Lane::Flush,
             BrokerJob::Store(job) if job.is_ahead() => Lane::Ahead,
-            BrokerJob::Read(_) => Lane::Read,
+            BrokerJob::Read(_) | BrokerJob::ReadAhead(_) => Lane::Read,
             BrokerJob::Store(_) | BrokerJob::Export(_) | BrokerJob::SaveConfig(_) => Lane::Background,
         }
     }
@@ -56,6 +60,10 @@ impl Job for BrokerJob {
             BrokerJob::Export(job) => BrokerDone::Export(job.run()),
             BrokerJob::SaveConfig(job) => BrokerDone::SavedConfig(job.run()),
             BrokerJob::Read(job) => BrokerDone::Read(job.run()),
+            BrokerJob::ReadAhead(ahead) => {
+                ahead.run();
+                BrokerDone::ReadAhead
+            }
         }
     }
 }

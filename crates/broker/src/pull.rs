@@ -10,6 +10,7 @@ use crate::{
     clients::MessageModel,
     hint::{self, shown},
     hold,
+    jobs::BrokerJob,
     produce::Origin,
     rot::Rot,
     topics::{OFFSET_MOVED_TOPIC, PERM_READ},
@@ -238,6 +239,9 @@ impl Broker {
         }
         let rot = Arc::clone(&self.desk.rot);
         let Found { slices, first, .. } = found;
+        if let Some(ahead) = self.store.read_ahead(&slices) {
+            out.job(BrokerJob::ReadAhead(ahead));
+        }
         out.send_fill(kept.to.conn, Box::new(PullFill { kept, fields, slices, first, asked: now.mono, rot }));
     }
 

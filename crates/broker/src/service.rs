@@ -477,6 +477,7 @@ impl Service for Broker {
         match done {
             BrokerDone::Export(done) => self.exported(&done),
             BrokerDone::Read(done) => self.on_read(now, done, out),
+            BrokerDone::ReadAhead => {}
             BrokerDone::SavedConfig(saved) => self.on_config_saved(saved, out),
             BrokerDone::Store(done) => {
                 self.store.done(store_now(now), done);

@@ -60,7 +60,7 @@ pub use job::{StoreDone, StoreJob};
 pub use line::{Level, Line};
 pub use open::{Cause, OpenError};
 pub use options::{Flush, Options, Retention};
-pub use read::{Boundary, Filled, Plan, PlanStatus, ReadLimits, Rotten, Slices};
+pub use read::{Boundary, Filled, Plan, PlanStatus, ReadAhead, ReadLimits, Rotten, Slices};
 pub use recover::Opened;
 pub use store::Store;
 pub use types::{

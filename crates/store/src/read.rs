@@ -4,11 +4,15 @@
 //! make the answer; [`Slices`] fetches them, on any thread, even when the store has gone on or is gone.
 //! Nothing above the confirmed position is ever named.
 
+mod ahead;
 mod slices;
 mod time;
 
 pub(crate) use time::head_time;
 
+pub(crate) use ahead::Streams;
+
+pub use ahead::ReadAhead;
 pub use slices::{Filled, Rotten, Slices};
 pub use time::Boundary;
 

@@ -18,6 +18,7 @@ use crate::{
     open::OpenError,
     options::{Flush, Options},
     queue::{Queues, files::Files},
+    read::Streams,
     recover::{self, Opened},
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
@@ -63,6 +64,8 @@ pub struct Store {
     pub(crate) gate: Gate,
     /// Queues of whose files the disk cannot read a part, as a reader found out.
     sick: RefCell<BTreeSet<QueueSlot>>,
+    /// How far readers of the old part were read ahead.
+    pub(crate) streams: Streams,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -104,6 +107,7 @@ impl Store {
             used_percent: 0,
             gate: Gate::default(),
             sick: RefCell::default(),
+            streams: Streams::default(),
             _lock: recovered.lock,
         };
         let root = &store.options.paths.root;

@@ -83,19 +83,13 @@ impl Slices {
     /// stands at its place: a disk that read from elsewhere, or rots, must not be believed. Bodies are not compared
     /// with their CRC: that is the reader's, who has the message last. One that the device does not give counts as
     /// none: where a read fails, it is done again in smaller and smaller pieces.
-    ///
-    /// Of cold data it also asks for what stands behind: who catches up reads on there, and the device is faster
-    /// at large pieces than at answers.
     pub fn fill(&self, out: &mut Vec<u8>) -> io::Result<Filled> {
-        if self.cold {
-            self.ask_ahead();
-        }
         self.read(out, Wait::Yes)
     }
 
     /// As [`Slices::fill`], but only if that needs no device.
     pub fn fill_cached(&self, out: &mut Vec<u8>) -> io::Result<Filled> {
-        if self.cold && self.is_ahead_due() { Ok(Filled::NotCached) } else { self.read(out, Wait::No) }
+        self.read(out, Wait::No)
     }
 
     /// As [`Slices::fill`]; one that is no record is an error, and nothing is appended then.
@@ -112,23 +106,15 @@ impl Slices {
         whole(filled).inspect_err(|_| out.truncate(before))
     }
 
-    /// Whether this read gets to where the next piece has to be asked for, which is done by who may wait.
-    fn is_ahead_due(&self) -> bool {
-        self.ends().is_some_and(|(at, end)| at / AHEAD_STEP != end / AHEAD_STEP)
+    /// Whether they are so far behind the end of the log that a device may have to be asked.
+    pub(super) fn is_far(&self) -> bool {
+        self.cold
     }
 
-    fn ask_ahead(&self) {
-        if let (Some((_, end)), Some(Part { from: From::File(file, base), .. })) =
-            (self.ends(), self.parts.last())
-        {
-            file.advise(end - base, AHEAD, true);
-        }
-    }
-
-    /// Log positions of the first and behind the last byte.
-    fn ends(&self) -> Option<(u64, u64)> {
+    /// Log positions of the first byte and behind the last.
+    pub(super) fn range(&self) -> Option<Range<u64>> {
         let (first, last) = (self.parts.first()?, self.parts.last()?);
-        Some((first.at, last.at + last.len))
+        Some(first.at..last.at + last.len)
     }
 
     fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<Filled> {
@@ -194,11 +180,6 @@ impl Slices {
         }
     }
 }
-
-/// Bytes that are asked for ahead of a reader of cold data.
-const AHEAD: u64 = 8 << 20;
-/// How far a reader gets before more is asked for.
-const AHEAD_STEP: u64 = 2 << 20;
 
 /// Larger parts come from the page cache for the same price.
 const SETTLE_MAX: u64 = 16 << 10;
@@ -322,28 +303,5 @@ fn whole(filled: Filled) -> io::Result<bool> {
             let text = format!("the log holds no record at {}, where a queue names one", rotten.at);
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reader_asks_for_more_once_per_step_however_its_answers_lie() {
-        let part = |at, len| Part { at, len, from: From::Memory(Arc::from([])) };
-        let slices = |parts: Vec<Part>| Slices { parts, len: 0, cold: true };
-        for answer in [9_440, 65_536, AHEAD_STEP / 8] {
-            let mut at = 0;
-            let mut asked = 0;
-            while at < 10 * AHEAD_STEP {
-                asked += u64::from(
-                    slices(vec![part(at, answer / 2), part(at + answer / 2, answer / 2)]).is_ahead_due(),
-                );
-                at += answer / 2 * 2;
-            }
-            assert_eq!(asked, 10, "{answer}");
-        }
-        assert!(!Slices::default().is_ahead_due());
     }
 }
