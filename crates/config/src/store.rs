@@ -84,13 +84,13 @@ config! {
         "commitCommitLogThoroughInterval" Live commit_commit_log_thorough_interval: Millis = Millis(200), meaningless(NO_TRANSIENT);
         /// Longest pause between two flushes of the consume queues that ignore the least pages.
         "flushConsumeQueueThoroughInterval" Live flush_consume_queue_thorough_interval: Millis = Millis(60_000), meaningless(EVERY_FLUSH);
-        /// Bytes of one pull answer from the recent part of the log.
+        /// Bytes of one pull answer from the recent part of the log, or from what is in memory.
         "maxTransferBytesOnMessageInMemory" Live max_transfer_bytes_on_message_in_memory: Bytes[1..=INT] = Bytes(256 << 10), obeyed, important;
-        /// Messages of one pull answer from the recent part of the log.
+        /// Messages of one pull answer from the recent part of the log, or from what is in memory.
         "maxTransferCountOnMessageInMemory" Live max_transfer_count_on_message_in_memory: Count[1..=INT] = Count(32), obeyed, important;
-        /// Bytes of one pull answer from the old part of the log.
+        /// Bytes of one pull answer from the old part of the log, where the disk has to be read for it.
         "maxTransferBytesOnMessageInDisk" Live max_transfer_bytes_on_message_in_disk: Bytes[1..=INT] = Bytes(64 << 10), obeyed, important;
-        /// Messages of one pull answer from the old part of the log.
+        /// Messages of one pull answer from the old part of the log, where the disk has to be read for it.
         "maxTransferCountOnMessageInDisk" Live max_transfer_count_on_message_in_disk: Count[1..=INT] = Count(8), obeyed, important;
         /// Part of the machine's memory that the recent part of the log is taken for.
         "accessMessageInMemoryMaxRatio" Live access_message_in_memory_max_ratio: Percent = Percent(40), obeyed, important;

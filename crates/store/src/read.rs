@@ -5,12 +5,14 @@
 //! Nothing above the confirmed position is ever named.
 
 mod ahead;
+mod blocks;
 mod slices;
 mod time;
 
 pub(crate) use time::head_time;
 
 pub(crate) use ahead::Streams;
+pub(crate) use blocks::Blocks;
 
 pub use ahead::ReadAhead;
 pub use slices::{Filled, Rotten, Slices};
@@ -179,7 +181,7 @@ impl Store {
             status = PlanStatus::FoundNull;
         }
         let Taken { mut slices, count, bytes, lag, .. } = taken;
-        slices.settle(&self.log);
+        slices.settle(&self.log, &self.blocks, self.confirmed().0);
         Plan { status, next, bounds, slices, first, count, bytes, lag }
     }
 

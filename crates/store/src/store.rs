@@ -18,7 +18,7 @@ use crate::{
     open::OpenError,
     options::{Flush, Options},
     queue::{Queues, files::Files},
-    read::Streams,
+    read::{Blocks, Streams},
     recover::{self, Opened},
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
@@ -66,6 +66,8 @@ pub struct Store {
     sick: RefCell<BTreeSet<QueueSlot>>,
     /// How far readers of the old part were read ahead.
     pub(crate) streams: Streams,
+    /// Parts of the log that readers share.
+    pub(crate) blocks: Arc<Blocks>,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -108,6 +110,7 @@ impl Store {
             gate: Gate::default(),
             sick: RefCell::default(),
             streams: Streams::default(),
+            blocks: Arc::default(),
             _lock: recovered.lock,
         };
         let root = &store.options.paths.root;

@@ -1,5 +1,6 @@
 //! Bytes of the log on their way to a reader.
 
+use super::blocks::{Blocks, Source};
 use crate::{
     disk::{
         File,
@@ -21,6 +22,16 @@ pub struct Slices {
     parts: Vec<Part>,
     len: u64,
     cold: bool,
+    shared: Option<Shared>,
+}
+
+/// Blocks that other readers have read, and how much of the log may be read into them.
+#[derive(Debug, Clone)]
+struct Shared {
+    blocks: Arc<Blocks>,
+    /// What is written, or at least confirmed.
+    end: u64,
+    segment_bytes: u64,
 }
 
 /// Records that stand back to back.
@@ -120,7 +131,7 @@ impl Slices {
     fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<Filled> {
         let before = out.len();
         for run in self.runs() {
-            match read_run(run, out, wait) {
+            match self.read_run(run, out, wait) {
                 Ok(None) => {}
                 Ok(Some(Stop::Rotten(at))) => {
                     let good = parse_all(out.get(before..).unwrap_or(&[])).flatten();
@@ -139,6 +150,17 @@ impl Slices {
             }
         }
         Ok(Filled::All)
+    }
+
+    fn read_run(&self, run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
+        match (&self.shared, run) {
+            // With something between them. Who may wait reads what nobody has in memory.
+            (Some(shared), [Part { from: From::File(file, base), .. }, _, ..]) if wait == Wait::No => {
+                let end = shared.end.min(base + shared.segment_bytes);
+                read_shared(&shared.blocks, Source { file: &**file, base: *base, end }, run, out)
+            }
+            _ => read_run(run, out, wait),
+        }
     }
 
     /// Parts that are worth one read together.
@@ -169,8 +191,10 @@ impl Slices {
         Ok(())
     }
 
-    /// Takes what is still in memory, so that no file is read for it.
-    pub(super) fn settle(&mut self, log: &Log) {
+    /// Takes what is still in memory, so that no file is read for it. Of what else is below `end`, blocks may be read.
+    pub(super) fn settle(&mut self, log: &Log, blocks: &Arc<Blocks>, end: u64) {
+        let segment_bytes = log.segment_bytes();
+        self.shared = Some(Shared { blocks: Arc::clone(blocks), end, segment_bytes });
         for part in &mut self.parts {
             if part.len <= SETTLE_MAX
                 && let Some(bytes) = log.in_memory(part.at, part.len as usize)
@@ -231,6 +255,33 @@ enum Stop {
     NotCached,
     /// What stands at this position is no record; what was appended stands before.
     Rotten(u64),
+}
+
+/// Takes neighbours from blocks, and checks each.
+fn read_shared(
+    blocks: &Blocks,
+    source: Source<'_>,
+    run: &[Part],
+    out: &mut Vec<u8>,
+) -> io::Result<Option<Stop>> {
+    let mut at = out.len();
+    match blocks.copy(source, run.iter().map(|part| part.at..part.at + part.len), out) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Some(Stop::NotCached)),
+        // Smaller pieces are asked for by who may wait.
+        Err(why) if is_device_error(&why) => return Ok(Some(Stop::NotCached)),
+        Err(why) => return Err(why),
+    }
+    for part in run {
+        let len = part.len as usize;
+        let good = good(out.get(at..at + len).unwrap_or(&[]), part.at, &[]);
+        at += good;
+        if good < len {
+            out.truncate(at);
+            return Ok(Some(Stop::Rotten(part.at + good as u64)));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads neighbours at once, drops what is between them, and checks each.
