@@ -112,6 +112,9 @@ struct PullArgs {
     /// Most messages in an answer.
     #[arg(long, default_value_t = 32)]
     count: u32,
+    /// Of each queue only the newest messages, so many.
+    #[arg(long)]
+    last: Option<u64>,
     /// Check the body CRC of every n-th message.
     #[arg(long, default_value_t = 64)]
     check_every: u64,

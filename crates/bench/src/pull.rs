@@ -1,4 +1,4 @@
-//! The pulling load: each connection reads one queue from its first message to its last, and again.
+//! The pulling load: each connection reads one queue from its first message, or one near its end, to its last, and again.
 
 use crate::{
     PullArgs,
@@ -18,6 +18,8 @@ use std::net::SocketAddr;
 struct Puller {
     template: PullTemplate,
     offset: u64,
+    /// Of the newest messages only so many.
+    last: Option<u64>,
     check_every: u64,
     seen: u64,
 }
@@ -30,10 +32,10 @@ impl Script for Puller {
     fn answer(&mut self, code: i32, frame: Frame<'_>, tally: &mut Tally) -> Result<u64> {
         match code {
             0 => {}
-            // The end of the queue, or before its start: begin again at the first message.
+            // The end of the queue, or outside it: begin again.
             19..=21 => {
                 let reply: PullReply = Header::decode(frame.codec, frame.header)?.fields()?;
-                self.offset = u64::try_from(reply.min_offset).unwrap_or(0);
+                self.offset = start(&reply, self.last);
                 return Ok(0);
             }
             other => {
@@ -60,6 +62,12 @@ impl Script for Puller {
     }
 }
 
+/// Where a round begins: at the queue's first message, or so many before its end.
+fn start(reply: &PullReply, last: Option<u64>) -> u64 {
+    let [min, max] = [reply.min_offset, reply.max_offset].map(|at| u64::try_from(at).unwrap_or(0));
+    last.map_or(min, |last| max.saturating_sub(last).max(min))
+}
+
 impl Puller {
     /// Every message must be the next of its queue; of every n-th the body is checked too.
     fn check(&mut self, bytes: &[u8], nth: u64) -> Result<()> {
@@ -81,7 +89,9 @@ pub fn run(args: &PullArgs, addr: SocketAddr) -> Result<Report> {
     let common = &args.common;
     let scripts = (0..common.connections).map(|conn| Puller {
         template: PullTemplate::new(common.header, &common.topic, conn as u32 % common.queues, args.count),
-        offset: 0,
+        // Of the end the broker tells when it is asked for what lies behind it.
+        offset: if args.last.is_some() { i64::MAX as u64 } else { 0 },
+        last: args.last,
         check_every: args.check_every,
         seen: 0,
     });
@@ -91,4 +101,23 @@ pub fn run(args: &PullArgs, addr: SocketAddr) -> Result<Report> {
     let load =
         format!("pull c{} {:?} {} per answer from {addr}", common.connections, common.header, args.count);
     Ok(Report::new(load, &tally, took, before, after, common.server_pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_begins_at_the_first_message_or_near_the_end() {
+        let reply = |min_offset, max_offset| PullReply {
+            suggest_which_broker_id: 0,
+            next_begin_offset: 0,
+            min_offset,
+            max_offset,
+        };
+        assert_eq!(start(&reply(5, 100), None), 5);
+        assert_eq!(start(&reply(5, 100), Some(10)), 90);
+        assert_eq!(start(&reply(95, 100), Some(10)), 95);
+        assert_eq!(start(&reply(0, 3), Some(10)), 0);
+    }
 }
