@@ -149,7 +149,7 @@ impl Bench<'_> {
     fn facts(&self) -> String {
         let Options { pairs, seconds, .. } = self.options;
         format!(
-            "{}, commit {}; {pairs} pairs A-B-B-A of {seconds} s; the original: 4.9.7, heap 2 GiB, JDK defaults \
+            "{}, commit {}; runs of {seconds} s, {pairs} pairs A-B-B-A unless the row says otherwise; the original: 4.9.7, heap 2 GiB, JDK defaults \
              of the script, its os.sh not applied",
             date(),
             self.commit
