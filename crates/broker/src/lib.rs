@@ -83,5 +83,5 @@ mod sendback;
 mod transaction;
 
 pub use open::StartError;
-pub use options::Options;
+pub use options::{Options, Pace};
 pub use service::Broker;

@@ -35,6 +35,19 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Own limits.
     pub limits: Limits,
+    /// Finer than the keys can say, for a world whose hours are seconds.
+    pub pace: Option<Pace>,
+}
+
+/// Times of the store that no key tells, or none so short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Instead of `fileReservedTime`, in ms.
+    pub keep: Millis,
+    /// Longest pause between two checkpoints.
+    pub checkpoint_interval: Millis,
+    /// Bytes of the log's newest part that stay in memory for readers.
+    pub tail_bytes: usize,
 }
 
 /// Limits of what a broker keeps for others; full means the busy code, at once.
@@ -91,6 +104,7 @@ impl Options {
             utc_offset_at: |_| Millis(0),
             config_file: None,
             limits: Limits::default(),
+            pace: None,
         }
     }
 
@@ -106,7 +120,7 @@ impl Options {
         let mut paths = Paths::under(keys.store_path_root_dir.as_path());
         paths.commit_log = keys.commit_log_dirs();
         let percent = |percent: kerolox_config::Percent| u32::from(percent.0);
-        kerolox_store::Options {
+        let mut options = kerolox_store::Options {
             segment_bytes: keys.mapped_file_size_commit_log.0,
             queue_file_bytes: keys.consume_queue_file_size(),
             flush: if self.sync_flush() { Flush::Sync } else { Flush::Async },
@@ -130,7 +144,13 @@ impl Options {
             ram_bytes: self.ram_bytes,
             memory_percent: percent(keys.access_message_in_memory_max_ratio),
             ..kerolox_store::Options::new(paths)
+        };
+        if let Some(pace) = self.pace {
+            options.retention.keep = pace.keep;
+            options.checkpoint_interval = pace.checkpoint_interval;
+            options.tail_bytes = pace.tail_bytes;
         }
+        options
     }
 
     /// Delays of the levels 1, 2, …

@@ -18,10 +18,12 @@
 //! | I12 | a committed transaction is delivered, one that was rolled back never |
 //! | I13 | a delayed message is not early, and comes |
 //! | I15 | queues and index are what the log says |
+//! | I16 | only retention deletes: whole files from the start, old or for want of room, and nothing comes back |
 //! | I17 | duplicates only after an unacknowledged send or a crash |
 //! | FS | fail-stop: nothing is acknowledged after a disk error; the refusal says why |
 
 mod census;
+mod deletion;
 mod index;
 mod locks;
 mod offsets;
@@ -32,6 +34,7 @@ use crate::{
     walk::{Place, Walk},
 };
 pub use census::Shown;
+use deletion::{Deleted, Skip};
 use offsets::Offsets;
 pub use offsets::Table;
 pub use restart::{Before, Crash};
@@ -39,6 +42,7 @@ use std::collections::BTreeMap;
 
 /// What must happen now and then, or the runs prove less than they seem to. A thousand seeds hit all of it.
 pub const SOMETIMES: &[&str] = &[
+    "a consumer came too late",
     "a lock was given",
     "a message came again",
     "a start with locks",
@@ -54,6 +58,7 @@ pub const SOMETIMES: &[&str] = &[
     "crash in a rename or before its directory is synced",
     "crash while recovering",
     "disk error",
+    "log files were deleted",
     "no start on a bad disk",
     "offset moved",
     "read from the device",
@@ -109,6 +114,8 @@ pub struct Sent {
     pub ack: Option<Ack>,
     /// It was acknowledged and lost where that is allowed.
     pub lost: bool,
+    /// Retention took it, and what became of it.
+    pub deleted: bool,
     /// When a consumer first saw it.
     pub seen_ms: Option<i64>,
     /// It was sent in calm weather to a waiting consumer.
@@ -139,6 +146,8 @@ pub struct Back {
     pub owed: bool,
     /// How often it came again.
     pub seen: u32,
+    /// The log had been written up to here when the broker took it.
+    pub since: u64,
 }
 
 /// What the world knows of a place in a queue.
@@ -183,6 +192,13 @@ pub struct Oracle {
     /// Notes may be refused, and lost when the broker ends then.
     pub(crate) refuses: bool,
     progress: (u32, u64, u64),
+    written: u64,
+    /// Files may be deleted.
+    pub(crate) deletes: bool,
+    /// The log begins here.
+    pub(crate) first: u64,
+    deleted: Deleted,
+    skips: Vec<Skip>,
     /// The log that the present life of the broker began with, and how the one before ended.
     pub(crate) began: Option<(Crash, Walk)>,
     /// The store of this life refuses for good since then, for this cause.
@@ -201,6 +217,9 @@ impl Oracle {
         let slow = has(|fault| {
             matches!(fault, Fault::SlowDisk(_) | Fault::DiskFull { .. } | Fault::DiskError { .. })
         });
+        // A small disk is full now and then, and refuses notes for a while.
+        let small = options.deletion.is_some_and(|deletion| deletion.disk_bytes.is_some());
+        let slow = slow || small;
         let flushed_after_ms = options.flush_interval_ms + 4 * options.flush_ms_max + 100;
         Oracle {
             mode: options.mode,
@@ -212,8 +231,13 @@ impl Oracle {
             order: BTreeMap::new(),
             offsets: Offsets::new((!slow).then_some(1_300 + flushed_after_ms)),
             holders: BTreeMap::new(),
-            refuses: has(|fault| matches!(fault, Fault::DiskFull { .. } | Fault::DiskError { .. })),
+            refuses: small || has(|fault| matches!(fault, Fault::DiskFull { .. } | Fault::DiskError { .. })),
             progress: (0, 0, 0),
+            written: 0,
+            deletes: options.deletion.is_some(),
+            first: 0,
+            deleted: Deleted::default(),
+            skips: Vec::new(),
             began: None,
             poisoned: None,
             refusals: 0,
@@ -291,7 +315,7 @@ impl Oracle {
     /// An acknowledgement that was on its way while the broker died: what it promised may be gone already.
     fn is_too_late(&mut self, id: &str, at: u64) -> bool {
         let Some((crash, walk)) = &self.began else { return false };
-        if walk.at(at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
+        if at < walk.first || walk.at(at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
             return false;
         }
         let may = self.mode == Mode::Async && *crash == Crash::PowerCut;
@@ -373,6 +397,7 @@ impl Oracle {
     pub fn back_acked(&mut self, id: &str) {
         if let Some(sent) = self.sent.get_mut(id) {
             sent.back.owed = sent.back.seen < sent.back.given;
+            sent.back.since = self.written;
         }
     }
 
@@ -419,6 +444,7 @@ impl Oracle {
             self.violated("I6", format!("written {written}, flushed {flushed}, confirmed {confirmed}"));
         }
         self.progress = (life, flushed, confirmed);
+        self.written = written;
     }
 
     /// The store refuses for good, for this cause.
@@ -441,6 +467,9 @@ impl Oracle {
     /// Whether everything acknowledged was delivered, as far as it can be.
     pub fn undelivered(&self) -> Vec<&str> {
         let missing = |sent: &Sent| {
+            if sent.deleted {
+                return false;
+            }
             if sent.back.owed && !self.ahead.keys().any(|(topic, _)| topic.starts_with(RETRY_PREFIX)) {
                 return true;
             }

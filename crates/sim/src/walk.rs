@@ -57,6 +57,8 @@ pub type Place = (String, i32, i64);
 pub struct Walk {
     /// Records.
     pub records: Vec<Rec>,
+    /// Where it begins.
+    pub first: u64,
     /// Where it stopped.
     pub end: u64,
 }
@@ -141,6 +143,9 @@ pub fn walk(disk: &MemDisk, dir: &Path, segment_bytes: u64, delays: &[i64], upto
         let Ok(base) = file.name.parse::<u64>() else { continue };
         if at.is_some_and(|at| at != base) || base >= upto {
             break;
+        }
+        if at.is_none() {
+            found.first = base;
         }
         let Ok(bytes) = disk.bytes(&dir.join(&file.name)) else { break };
         let end = read_file(&bytes, base, delays, upto, &mut found.records);

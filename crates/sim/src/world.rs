@@ -223,6 +223,7 @@ impl World {
             is_full: false,
             is_sick: false,
         };
+        world.disk.set_capacity(options.deletion.and_then(|deletion| deletion.disk_bytes));
         let mut codec = || if random.chance(options.binary) { Codec::Binary } else { Codec::Json };
         for n in 0..options.producers {
             world.clients.push(Some(Box::new(Producer::new(n, codec(), options))));
@@ -335,11 +336,12 @@ impl World {
 
     /// One event, and what may be grouped with it.
     fn step(&mut self) {
-        let Some(touched) = self.next() else { return };
+        let Some(touched) = self.next() else { return self.judge_skips() };
         while self.next_is_for(touched) && self.random.groups.chance(70) {
             self.next();
         }
         self.end_group(touched);
+        self.judge_skips();
     }
 
     /// Takes the next event; the server it touched.

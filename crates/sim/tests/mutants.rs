@@ -148,6 +148,12 @@ fn giving_a_lock_to_two_is_found() {
     kills_in(Mutant::LockShared, 1, &["I11"], with_locks);
 }
 
+/// Only runs in which files are deleted can tell.
+#[test]
+fn queues_that_begin_before_their_log_are_found() {
+    kills_in(Mutant::MinForgotten, 1, &["I15"], |seed| Options::deleting(seed, Mode::Async));
+}
+
 /// The page of planted bugs names every one, and the test that finds it.
 #[test]
 fn every_planted_bug_is_listed() {

@@ -35,6 +35,20 @@ fn rich_runs_hold_and_are_repeatable() {
     }
 }
 
+/// By age and for want of room, while messages come and go.
+#[test]
+fn runs_with_deletion_hold() {
+    let mut times = 0;
+    for seed in 1..=6 {
+        for mode in [Mode::Async, Mode::Sync] {
+            let options = Options::deleting(seed, mode);
+            let report = run(&options).unwrap_or_else(|failure| panic!("{failure}"));
+            times += report.sometimes.get("log files were deleted").copied().unwrap_or(0);
+        }
+    }
+    assert!(times > 50, "{times}");
+}
+
 #[test]
 fn the_first_seeds_hold() {
     for seed in 1..=6 {
@@ -100,7 +114,7 @@ fn a_note_of_delayed_messages_on_a_full_disk() {
 /// ours, was taken for a foreign one, and what it said of delayed messages undid what had been delivered.
 #[test]
 fn an_export_that_two_crashes_kept_from_its_file() {
-    run(&Options::draw(342, Mode::Async)).unwrap_or_else(|failure| panic!("{failure}"));
+    run(&Options::rich(342, Mode::Async)).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// The store failed while it was being stopped.

@@ -74,6 +74,8 @@ pub enum Mutant {
     LocksLost,
     /// A queue lock is given to whoever asks.
     LockShared,
+    /// Queues keep their starts when the log files before them are deleted.
+    MinForgotten,
 }
 
 impl Mutant {
@@ -112,6 +114,7 @@ impl Mutant {
         Mutant::DelayNotedLate,
         Mutant::LocksLost,
         Mutant::LockShared,
+        Mutant::MinForgotten,
     ];
 }
 

@@ -1,4 +1,7 @@
-//! Runs seeds: `sim [--seeds N] [--from SEED] [--mode async|sync|both] [--echo] [--keep-going]`.
+//! Runs seeds: `sim [--seeds N] [--from SEED] [--mode async|sync|both] [--kind KIND] [--echo] [--keep-going]`.
+//!
+//! Of the kind `any` is what a seed draws; `rich` and `deleting` are those without deletion, and those
+//! that have it for certain.
 //!
 //! Prints progress, and for a failure everything that is needed to see it again. Writes no file: the command
 //! around it keeps the ledger.
@@ -13,13 +16,21 @@ struct Args {
     seeds: u64,
     from: u64,
     modes: Vec<Mode>,
+    draw: fn(u64, Mode) -> Options,
     echo: bool,
     keep_going: bool,
 }
 
 fn args() -> Result<Args, String> {
     let both = vec![Mode::Async, Mode::Sync];
-    let mut args = Args { seeds: 100, from: 1, modes: both.clone(), echo: false, keep_going: false };
+    let mut args = Args {
+        seeds: 100,
+        from: 1,
+        modes: both.clone(),
+        draw: Options::draw,
+        echo: false,
+        keep_going: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
@@ -35,10 +46,20 @@ fn args() -> Result<Args, String> {
                     other => return Err(format!("--mode {other}: wanted is async, sync or both")),
                 }
             }
+            "--kind" => {
+                args.draw = match value()?.as_str() {
+                    "any" => Options::draw,
+                    "rich" => Options::rich,
+                    "deleting" => Options::deleting,
+                    other => return Err(format!("--kind {other}: wanted is any, rich or deleting")),
+                }
+            }
             "--echo" => args.echo = true,
             "--keep-going" => args.keep_going = true,
             other => {
-                return Err(format!("{other}: wanted is --seeds, --from, --mode, --echo or --keep-going"));
+                return Err(format!(
+                    "{other}: wanted is --seeds, --from, --mode, --kind, --echo or --keep-going"
+                ));
             }
         }
     }
@@ -57,7 +78,7 @@ fn main() -> ExitCode {
     let (mut passed, mut failed, mut events) = (0u64, 0u64, 0u64);
     for seed in args.from..args.from + args.seeds {
         for mode in &args.modes {
-            let options = Options { echo: args.echo, ..Options::draw(seed, *mode) };
+            let options = Options { echo: args.echo, ..(args.draw)(seed, *mode) };
             match run(&options) {
                 Ok(report) => {
                     passed += 1;

@@ -297,24 +297,22 @@ impl Consumer {
                         self.backs.insert(id, Back { at, asked: false, tries: 0 });
                     }
                 }
-                if next != reply.next_begin_offset {
-                    let place = (queue.0.clone(), queue.1, reply.next_begin_offset);
-                    ctx.oracle.gap(&place, next);
-                }
-                reading.next = Some(next);
+                passed(ctx, queue, next, reply.next_begin_offset);
+                reading.next = Some(reply.next_begin_offset);
                 if ctx.phase == Phase::Storm && self.work_ms > 0 {
                     reading.not_before = ctx.ms() + ctx.random.between(0, self.work_ms);
                 }
             }
             (code::PULL_NOT_FOUND | code::PULL_RETRY_IMMEDIATELY, Ok(reply)) => {
-                // A pull for everything may skip nothing.
-                if reply.next_begin_offset != from {
-                    let place = (queue.0.clone(), queue.1, reply.next_begin_offset);
-                    ctx.oracle.gap(&place, from);
-                }
+                passed(ctx, queue, from, reply.next_begin_offset);
+                reading.next = Some(reply.next_begin_offset);
             }
             (code::PULL_OFFSET_MOVED, Ok(reply)) => {
                 ctx.oracle.happened("offset moved");
+                // It may stand behind the end that a power cut left, or before what was deleted.
+                if reply.next_begin_offset > from {
+                    passed(ctx, queue, from, reply.next_begin_offset);
+                }
                 reading.next = Some(reply.next_begin_offset);
             }
             _ => reading.not_before = ctx.ms() + 300,
@@ -331,6 +329,15 @@ impl Consumer {
     }
 }
 
+/// A pull for everything may skip nothing that is there.
+fn passed(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, to: i64) {
+    if to < from {
+        ctx.oracle.gap(&(queue.0.clone(), queue.1, to), from);
+    } else if to > from && !ctx.stale {
+        ctx.oracle.skipped(&queue.0, queue.1, from, to);
+    }
+}
+
 /// Hands the records of a pull to the oracle; the offset after the last.
 fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8], places: &mut Vec<(String, i64)>) -> i64 {
     let mut next = from;
@@ -340,9 +347,10 @@ fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8], places: &mut 
             break;
         };
         let place = (record.topic.to_owned(), record.queue_id, record.queue_offset);
-        if record.queue_offset != next || (record.topic, record.queue_id) != (queue.0.as_str(), queue.1) {
+        if record.queue_offset < next || (record.topic, record.queue_id) != (queue.0.as_str(), queue.1) {
             ctx.oracle.gap(&place, next);
         }
+        passed(ctx, queue, next, record.queue_offset.max(next));
         let id = properties::get_str(record.properties, "UNIQ_KEY").unwrap_or("?");
         let at = u64::try_from(record.physical_offset).unwrap_or(0);
         let seen = Seen { place, id, at, crc: record::crc(record.body) };

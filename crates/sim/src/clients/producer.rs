@@ -140,6 +140,7 @@ impl Producer {
                 attempts: 0,
                 ack: None,
                 lost: false,
+                deleted: false,
                 seen_ms: None,
                 probe,
                 half: half.then(|| Half { commit, ..Half::default() }),

@@ -3,7 +3,7 @@
 use super::Oracle;
 use crate::{
     oracle::RETRY_PREFIX,
-    walk::{DELAY_TOPIC, HALF_TOPIC, Walk},
+    walk::{DELAY_TOPIC, HALF_TOPIC, Rec, Walk},
 };
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ impl Oracle {
         let mut plain: BTreeMap<&str, u32> = BTreeMap::new();
         let mut waiting: BTreeMap<&str, (u32, i64)> = BTreeMap::new();
         let mut backs: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        // What a message came from may be deleted.
+        let loose = walk.first > 0;
         let mut findings = Vec::new();
         for rec in &walk.records {
             let Some(id) = rec.id.as_deref() else { continue };
@@ -49,6 +51,7 @@ impl Oracle {
             if let Some(level) = sent.level {
                 let since = waiting.get(id).map(|(_, at)| *at);
                 match since {
+                    None if loose => {}
                     None => findings.push(("I13", format!("{id} was delivered and never waited"))),
                     Some(at) if self.even_clock && rec.store_ms < at + Oracle::delay(level) => {
                         let early = at + Oracle::delay(level) - rec.store_ms;
@@ -69,6 +72,7 @@ impl Oracle {
                     }
                 }
                 None => sent.attempts,
+                Some(_) if loose => sent.attempts,
                 Some(_) => waiting.get(id).map_or(0, |(n, _)| *n),
             };
             if n > may {
@@ -83,7 +87,8 @@ impl Oracle {
         }
         for (id, (waited, came)) in backs {
             let given = self.sent.get(id).map_or(0, |sent| sent.back.given);
-            if came > waited || waited > given {
+            let reasons = if loose { given } else { waited };
+            if came > reasons || waited > given {
                 let text =
                     format!("{id} was given back {given} times, waits {waited} times and came {came} times");
                 findings.push(("I17", text));
@@ -96,8 +101,10 @@ impl Oracle {
 
     fn gaps(&mut self, walk: &Walk) {
         for ((topic, queue), records) in walk.queues() {
-            // Nothing is deleted in a run, so queues begin at 0.
-            let gap = (0i64..).zip(&records).find(|(wanted, rec)| rec.offset != *wanted);
+            // Without deletion queues begin at 0.
+            let first = records.first().map_or(0, |rec| rec.offset);
+            let first = if walk.first > 0 { first } else { 0 };
+            let gap = (first..).zip(&records).find(|(wanted, rec)| rec.offset != *wanted);
             if let Some((wanted, rec)) = gap {
                 let text =
                     format!("{topic}/{queue} has offset {} at {} where {wanted} belongs", rec.offset, rec.at);
@@ -106,33 +113,72 @@ impl Oracle {
         }
     }
 
-    /// The queues that the store shows are those that the log gives.
-    pub fn queues_are(&mut self, walk: &Walk, shown: &BTreeMap<(String, i32), Shown>, whose: &str) {
+    /// The queues that the store shows are those that the log gives: an entry for each record, and no entry of
+    /// nothing. `exact`: queues begin at their first record that is left; else they may still show what was deleted
+    /// just now.
+    pub fn queues_are(
+        &mut self,
+        walk: &Walk,
+        shown: &BTreeMap<(String, i32), Shown>,
+        exact: bool,
+        whose: &str,
+    ) {
         let wanted = walk.queues();
-        for (key, records) in &wanted {
-            let expected: Vec<_> = records.iter().map(|rec| (rec.at, rec.size, rec.tags_code)).collect();
-            match shown.get(key) {
-                Some((0, entries)) if *entries == expected => {}
-                Some((first, entries)) => {
-                    let differs = entries.iter().zip(&expected).position(|(a, b)| a != b);
-                    let text = format!(
-                        "{whose}: {key:?} begins at {first} with {} entries, the log gives {}; the first that differs: \
-                         {differs:?} ({:?} instead of {:?})",
-                        entries.len(),
-                        expected.len(),
-                        differs.and_then(|at| entries.get(at)),
-                        differs.and_then(|at| expected.get(at)),
-                    );
-                    self.violated("I15", text);
-                }
-                None => self
-                    .violated("I15", format!("{whose}: {key:?} is missing, the log has {}", expected.len())),
+        let nothing = Vec::new();
+        for (key, (first, entries)) in shown {
+            let records = wanted.get(key).unwrap_or(&nothing);
+            if let Some(why) = differs(walk, records, *first, entries, exact) {
+                let text = format!(
+                    "{whose}: {key:?} begins at {first} with {} entries, the log gives {}: {why}",
+                    entries.len(),
+                    records.len()
+                );
+                self.violated("I15", text);
+            }
+            let mut known =
+                self.places.range((key.0.clone(), key.1, i64::MIN)..=(key.0.clone(), key.1, i64::MAX));
+            let end = *first + entries.len() as i64;
+            let last = known.rfind(|(_, known)| known.at < walk.end);
+            if let Some((place, known)) = last
+                && place.2 >= end
+            {
+                let text = format!("{whose}: {key:?} ends at {end}, but {} was at {}", known.id, place.2);
+                self.violated("I15", text);
             }
         }
-        for (key, (_, entries)) in shown {
-            if !entries.is_empty() && !wanted.contains_key(key) {
-                self.violated("I15", format!("{whose}: {key:?} has {} entries of nothing", entries.len()));
+        for (key, records) in &wanted {
+            if !shown.contains_key(key) {
+                let text = format!("{whose}: {key:?} is missing, the log has {}", records.len());
+                self.violated("I15", text);
             }
         }
     }
+}
+
+/// What is wrong with a queue that shows these entries from `first` on.
+fn differs(
+    walk: &Walk,
+    records: &[&Rec],
+    first: i64,
+    entries: &[(u64, u32, i64)],
+    exact: bool,
+) -> Option<String> {
+    let by_offset: BTreeMap<i64, &&Rec> = records.iter().map(|rec| (rec.offset, rec)).collect();
+    for (offset, entry) in (first..).zip(entries) {
+        let expected = by_offset.get(&offset).map(|rec| (rec.at, rec.size, rec.tags_code));
+        let fits = match expected {
+            Some(expected) => expected == *entry,
+            None => entry.0 < walk.first,
+        };
+        if !fits {
+            return Some(format!("{offset} shows {entry:?} instead of {expected:?}"));
+        }
+    }
+    let end = first + entries.len() as i64;
+    let missing = by_offset.iter().find(|(offset, _)| !(first..end).contains(*offset));
+    if let Some((offset, rec)) = missing {
+        return Some(format!("{offset} is missing, at {}", rec.at));
+    }
+    let begins = by_offset.first_key_value().map_or(end, |(offset, _)| *offset);
+    (exact && first != begins).then(|| format!("it should begin at {begins}"))
 }

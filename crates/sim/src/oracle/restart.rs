@@ -46,15 +46,36 @@ impl Oracle {
             Crash::PowerCut => before.flushed,
             Crash::Killed | Crash::Stopped => before.written,
         };
+        self.judge_first(before, after);
         self.judge_records(before, after, kept);
         self.judge_acks(before, after, kept);
         self.judge_places(after, kept);
+        self.first = after.first;
         self.began = Some((before.crash, after.clone()));
+    }
+
+    /// What was deleted stays so; only a power cut may undo the last of it.
+    fn judge_first(&mut self, before: &Before, after: &Walk) {
+        let least = match before.crash {
+            Crash::PowerCut => self.first_at(before.ms, 20_000),
+            Crash::Killed | Crash::Stopped => before.walk.first,
+        };
+        if after.first < least {
+            let text = format!("the log began at {least} before the crash, and now at {}", after.first);
+            self.violated("I16", text);
+        }
+        if after.first > before.walk.first && !self.deletes {
+            let text = format!(
+                "the log began at {} before the crash, and now at {}",
+                before.walk.first, after.first
+            );
+            self.violated("I16", text);
+        }
     }
 
     /// Every record that had to stay is where it was, and nothing else stands in the old part of the log.
     fn judge_records(&mut self, before: &Before, after: &Walk, kept: u64) {
-        let same = |rec: &Rec| after.at(rec.at) == Some(rec);
+        let same = |rec: &Rec| rec.at < after.first || after.at(rec.at) == Some(rec);
         if let Some(rec) = before.walk.records.iter().find(|rec| rec.end() <= kept && !same(rec)) {
             let text = format!(
                 "{:?} before {kept} had to survive ({:?}, written {}, flushed {}), now the log ends at {} and there \
@@ -71,7 +92,9 @@ impl Oracle {
             self.violated(if acked { "I1" } else { "I6" }, text);
         }
         let old_end = before.walk.end.min(after.end);
-        let stale = after.records.iter().find(|rec| rec.at < old_end && before.walk.at(rec.at) != Some(rec));
+        let old = before.walk.first..old_end;
+        let differs = |rec: &&Rec| old.contains(&rec.at) && before.walk.at(rec.at) != Some(rec);
+        let stale = after.records.iter().find(differs);
         if let Some(rec) = stale {
             self.violated("I3", format!("{rec:?} stands where something else stood before the crash"));
         }
@@ -86,6 +109,9 @@ impl Oracle {
         let mut lost = Vec::new();
         for (id, sent) in &mut self.sent {
             let Some(ack) = sent.ack.as_ref().filter(|_| !sent.lost) else { continue };
+            if ack.at < after.first {
+                continue;
+            }
             if after.at(ack.at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
                 continue;
             }
@@ -118,7 +144,8 @@ impl Oracle {
                 sent.back.owed = false;
             }
             let committed = sent.half.is_some_and(|half| half.commit && half.ended);
-            if !committed || sent.lost || there.contains(&(id, &sent.topic)) {
+            let deleted = sent.deleted || sent.ack.as_ref().is_some_and(|ack| ack.at < after.first);
+            if !committed || deleted || sent.lost || there.contains(&(id, &sent.topic)) {
                 continue;
             }
             if may {
@@ -149,6 +176,10 @@ impl Oracle {
         let ahead = &mut self.ahead;
         let sync = self.mode == Mode::Sync;
         self.places.retain(|place, known| {
+            // Of what was deleted the place stays taken.
+            if known.at < after.first {
+                return true;
+            }
             let there = after.at(known.at).is_some_and(|rec| {
                 rec.id.as_deref() == Some(known.id.as_str())
                     && (rec.topic.as_str(), rec.queue, rec.offset) == (place.0.as_str(), place.1, place.2)

@@ -9,7 +9,7 @@ use crate::{
     process::{Chunk, Process, Running, Sends},
     walk::{Walk, walk},
 };
-use kerolox_broker::Broker;
+use kerolox_broker::{Broker, Pace};
 use kerolox_config::{Loaded, Machine, Role, Sources};
 use kerolox_namesrv::Namesrv;
 use kerolox_protocol::{
@@ -22,6 +22,8 @@ use kerolox_store::{Refusal, disk::Disk};
 use std::{collections::BTreeMap, path::Path};
 
 const ROOT: &str = "/store";
+/// So long after the last deletion queues must begin where the log does.
+const QUIET_MS: i64 = 20_000;
 const LOG_DIR: &str = "/store/commitlog";
 
 fn load(role: Role, words: &[String]) -> Result<Loaded, String> {
@@ -48,15 +50,52 @@ impl World {
             format!("messageDelayLevel={DELAY_LEVELS}"),
             "maxHashSlotNum=100".to_owned(),
             "maxIndexNum=400".to_owned(),
-            // Nothing may be deleted in a run, so that the oracle can ask for everything.
+            // Where nothing may be deleted the oracle asks for everything.
             "fileReservedTime=1000".to_owned(),
-            "cleanFileForciblyEnable=false".to_owned(),
+            format!("deleteWhen={}", (0..24).map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")),
+            format!("cleanFileForciblyEnable={}", self.deletes_for_room()),
+            format!("cleanResourceInterval={}", options.deletion.map_or(10_000, |deletion| deletion.look_ms)),
         ];
         let loaded = load(Role::Broker, &words)?;
         let address = ip.parse().map_err(|_| "the broker's address".to_owned())?;
         let mut options = kerolox_broker::Options::new(loaded.broker, loaded.store, loaded.server, address);
         options.seed = self.options.seed;
+        let keep_ms = self.options.deletion.map_or(1_000 * 3_600_000, |deletion| deletion.keep_ms);
+        options.pace = Some(Pace {
+            keep: Millis(keep_ms),
+            checkpoint_interval: Millis(self.options.checkpoint_ms),
+            tail_bytes: self.options.tail_bytes,
+        });
         Ok(options)
+    }
+
+    fn deletes_for_room(&self) -> bool {
+        self.options.deletion.is_some_and(|deletion| deletion.disk_bytes.is_some())
+    }
+
+    /// Looks whether log files were deleted, and whether that was right.
+    fn judge_deletion(&mut self) {
+        let Some(process) = &self.broker.process else { return };
+        let first = process.service.store.first().0;
+        if !self.oracle.begins_at(first) {
+            return;
+        }
+        let walk = self.walk();
+        self.trace.note(self.now, format!("the log begins at {first}"));
+        let keep_ms =
+            self.options.deletion.map(|deletion| deletion.keep_ms).filter(|_| !self.deletes_for_room());
+        self.oracle.deleted(self.now, self.wall, &walk, first, keep_ms);
+    }
+
+    /// Whether it was right to send consumers on.
+    pub(super) fn judge_skips(&mut self) {
+        if !self.oracle.has_skips() {
+            return;
+        }
+        let Some(process) = &self.broker.process else { return };
+        let first = process.service.store.first().0;
+        let walk = self.walk();
+        self.oracle.judge_skips(&walk, first);
     }
 
     pub(super) fn start(&mut self, node: NodeId) {
@@ -69,7 +108,7 @@ impl World {
             NodeId::Broker => self.start_broker(),
         };
         let Err(why) = started else { return };
-        if self.is_full || self.is_sick {
+        if self.is_full || self.is_sick || self.disk_bytes().is_some() {
             // As it should, it says why; somebody tries again.
             self.oracle.happened("no start on a bad disk");
             self.after(500, Event::Start(node));
@@ -110,7 +149,8 @@ impl World {
             let table = self.table();
             self.oracle.offsets_found(before.ms, &table);
         }
-        self.compare_queues("after the start");
+        self.oracle.starts(self.now);
+        self.compare_queues(false, "after the start");
         Ok(())
     }
 
@@ -179,6 +219,7 @@ impl World {
     pub(super) fn inspect(&mut self, sends: &Sends) {
         let table = self.table();
         self.oracle.offsets_are(self.now, table);
+        self.judge_deletion();
         let Some(process) = &self.broker.process else { return };
         let store = &process.service.store;
         let (written, flushed, confirmed) = (store.written().0, store.flushed().0, store.confirmed().0);
@@ -199,7 +240,7 @@ impl World {
     }
 
     /// Queues as the running store shows them, against its log.
-    fn compare_queues(&mut self, when: &str) {
+    fn compare_queues(&mut self, exact: bool, when: &str) {
         let Some(process) = &self.broker.process else { return };
         let store = &process.service.store;
         let mut shown: BTreeMap<(String, i32), Shown> = BTreeMap::new();
@@ -224,9 +265,10 @@ impl World {
             }
         }
         let mut walk = self.walk();
-        let confirmed = store.confirmed().0;
-        walk.records.retain(|rec| rec.end() <= confirmed);
-        self.oracle.queues_are(&walk, &shown, when);
+        let (first, confirmed) = (store.first().0, store.confirmed().0);
+        walk.records.retain(|rec| rec.at >= first && rec.end() <= confirmed);
+        walk.first = first;
+        self.oracle.queues_are(&walk, &shown, exact, when);
         if store.index_failed().is_none() {
             self.oracle.index_is(&walk, when, |topic, key| {
                 let all = (Millis(0), Millis(i64::MAX));
@@ -244,13 +286,15 @@ impl World {
         for (topic, queue) in walk.queues().into_keys() {
             let dir = Path::new(ROOT).join("consumequeue").join(&topic).join(queue.to_string());
             let mut bytes = Vec::new();
-            for file in self.disk.list(&dir).unwrap_or_default() {
+            let files = self.disk.list(&dir).unwrap_or_default();
+            for file in &files {
                 bytes.extend(self.disk.bytes(&dir.join(&file.name)).unwrap_or_default());
             }
+            let first = files.first().and_then(|file| file.name.parse::<i64>().ok()).unwrap_or(0) / 20;
             let entries = bytes.chunks_exact(20).map_while(entry).collect();
-            shown.insert((topic, queue), (0, entries));
+            shown.insert((topic, queue), (first, entries));
         }
-        self.oracle.queues_are(&walk, &shown, "in the files after a stop");
+        self.oracle.queues_are(&walk, &shown, false, "in the files after a stop");
     }
 
     /// The end of a run: the broker stops in order and starts once more, and everything is compared.
@@ -258,7 +302,12 @@ impl World {
         if self.oracle.verdict().is_some() {
             return;
         }
-        self.compare_queues("at the end");
+        let quiet = |world: &World| world.oracle.is_quiet(world.now, QUIET_MS);
+        // A look takes ten files, and the slowest looks come seldom.
+        if !quiet(self) && !self.until(self.now + 20 * STOP_MS, quiet) {
+            return self.oracle.violated("liveness", "deletion does not come to an end");
+        }
+        self.compare_queues(true, "at the end");
         let walk = self.walk();
         self.oracle.census(&walk);
         let now = self.time();

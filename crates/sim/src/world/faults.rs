@@ -78,7 +78,8 @@ impl World {
     fn fill(&mut self, left: u64, ms: i64) {
         let Ok(space) = self.disk.space(Path::new("")) else { return };
         self.oracle.happened("the disk is full");
-        self.disk.set_capacity(Some(space.total - space.free + left));
+        let least = (space.total - space.free + left).min(self.disk_bytes().unwrap_or(u64::MAX));
+        self.disk.set_capacity(Some(least));
         self.is_full = true;
         self.after(ms, Event::Room);
     }
@@ -92,8 +93,14 @@ impl World {
 
     pub(super) fn room(&mut self) {
         self.trace.note(self.now, "the disk has room again".to_owned());
-        self.disk.set_capacity(None);
+        self.disk.set_capacity(self.disk_bytes());
         self.is_full = false;
+    }
+
+    /// Size of the disk, if it is a small one.
+    pub(super) fn disk_bytes(&self) -> Option<u64> {
+        let deletion = self.options.deletion.filter(|_| self.phase == Phase::Storm);
+        deletion.and_then(|deletion| deletion.disk_bytes)
     }
 
     fn arm(&mut self, call: Call, nth: u64, power: bool) {

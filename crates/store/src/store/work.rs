@@ -826,6 +826,9 @@ impl Store {
             Ok(cleaned) => {
                 self.sick.get_mut().extend(cleaned.sick);
                 for (slot, generation, min) in cleaned.mins {
+                    if mutant!(MinForgotten) {
+                        continue;
+                    }
                     if let Some(queue) =
                         self.queues.get_mut(slot).filter(|queue| queue.generation == generation)
                     {
