@@ -177,8 +177,8 @@ impl Options {
         self.checkpoint_ms = r.between(100, 2_000);
         self.tail_bytes = if r.chance(50) { 4 << 20 } else { 0 };
         self.body_max = self.body_max.min(2_000);
-        // Left out: after a failed call to the disk under checkpoints this dense a start may leave keys out of the index
-        // (seed 28, asynchronous, with the error kept), which is not understood yet.
+        // Left out for now: with a failed call to the disk kept in, seed 28 (asynchronous) missed a key in the index after
+        // a clean stop and a start. The cause is not known.
         self.faults.retain(|(_, fault)| !matches!(fault, Fault::DiskError { .. }));
         let by_age = r.chance(60);
         self.deletion = Some(Deletion {
