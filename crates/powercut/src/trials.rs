@@ -7,7 +7,7 @@ use crate::{
     faults::{Fault, Faults, Op},
     fuse::passthrough::Passthrough,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use kerolox_crash::{
     FlushMode,
     broker::{self, Broker, Launch, SMALL_FILES, Starting},
@@ -142,6 +142,19 @@ impl Trial {
     }
 }
 
+/// Asks another process until it is as it should be, which must come soon; when it came. Of two errors the outer one
+/// ends it at once.
+fn soon(mut ask: impl FnMut() -> Result<Result<()>>) -> Result<Duration> {
+    let since = Instant::now();
+    while let Err(why) = ask()? {
+        if since.elapsed() >= AGAIN {
+            return Err(why.context(format!("not well after {AGAIN:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(since.elapsed())
+}
+
 fn is_acknowledged(sent: &Sent) -> bool {
     matches!(sent, Sent::Acknowledged(_))
 }
@@ -177,12 +190,14 @@ pub fn no_room_is_refused_until_there_is_room(binary: &Path, dir: &Path) -> Resu
     ensure!(why.contains("space") || why.contains("room") || why.contains("disk"), "refused, but why? {why}");
     trial.oracle.check(broker.addr(), true, Ending::Kept).context("while there is no room")?;
     trial.faults.heal();
-    let since = Instant::now();
-    while !trial.send(&broker, 1)?.iter().any(is_acknowledged) {
-        ensure!(since.elapsed() < AGAIN, "sends are still refused {:?} after there is room", since.elapsed());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let again = since.elapsed();
+    let again = soon(|| {
+        let sent = trial.send(&broker, 1)?;
+        Ok(if sent.iter().any(is_acknowledged) {
+            Ok(())
+        } else {
+            Err(anyhow!("sends are still refused: {sent:?}"))
+        })
+    })?;
     trial.all_is_there(&broker)?;
     broker.kill()?;
     let broker = trial.start()?;
@@ -361,12 +376,9 @@ pub fn an_unreadable_queue_file_is_made_again(binary: &Path, dir: &Path) -> Resu
     let file = trial.backing.join(format!("store/consumequeue/{TOPIC}/0/00000000000000000000"));
     trial.faults.spoil(std::fs::metadata(&file)?.ino(), 0..PAGE);
     let broker = trial.start()?;
-    let since = Instant::now();
     // Until it is made again a reader waits.
-    while let Err(why) = trial.oracle.check(broker.addr(), true, Ending::Kept) {
-        ensure!(since.elapsed() < AGAIN, "{why:#}\n{}", trial.broker_said());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    soon(|| Ok(trial.oracle.check(broker.addr(), true, Ending::Kept).map(drop)))
+        .with_context(|| trial.broker_said())?;
     ensure!(trial.broker_said().contains("made again from the log"), "{}", trial.broker_said());
     trial.all_is_there(&broker)?;
     broker.kill()?;

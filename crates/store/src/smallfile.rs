@@ -120,9 +120,9 @@ impl fmt::Display for Problem {
 
 /// Reads a file, or its `.bak` when it is missing, empty or does not parse.
 ///
-/// Damage is never an error here, nor is a bad sector: a broken file must not keep a broker from starting, and must not pass in
-/// silence either, so it is listed in [`Loaded::problems`] for the caller to log. A main file that is missing
-/// although there is a backup is listed too.
+/// Damage is never an error here, nor is a bad sector: a broken file must not keep a broker from starting, and must
+/// not pass in silence either, so it is listed in [`Loaded::problems`] for the caller to log. A main file that is
+/// missing although there is a backup is listed too.
 ///
 /// # Errors
 /// Those of the disk only.

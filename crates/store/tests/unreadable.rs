@@ -5,7 +5,7 @@ mod said;
 
 mod harness;
 
-use harness::{LIMITS, Sent, World, options};
+use harness::{LIMITS, Sent, World, next_plan, options};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, record::parse_all};
 use kerolox_store::{
     Cause, Filled, Flush, Level, PlanStatus, Store,
@@ -75,13 +75,7 @@ fn read_on(store: &Store, topic: &str, queue: u32) -> Vec<(u64, Vec<u8>)> {
     let Some(slot) = store.find_slot(topic, QueueId(queue)) else { return Vec::new() };
     let mut next = store.bounds(slot).min;
     let mut found = Vec::new();
-    loop {
-        let plan = store.plan(slot, next, LIMITS, &mut |_| true);
-        match plan.status {
-            PlanStatus::Overflow | PlanStatus::Empty => return found,
-            PlanStatus::Found | PlanStatus::Removing => {}
-            other => panic!("{other:?} at {next} of {topic} {queue}"),
-        }
+    while let Some(plan) = next_plan(store, topic, queue, next) {
         let mut bytes = Vec::new();
         let filled = plan.slices.fill(&mut bytes).unwrap();
         for record in parse_all(&bytes) {
@@ -95,6 +89,7 @@ fn read_on(store: &Store, topic: &str, queue: u32) -> Vec<(u64, Vec<u8>)> {
             _ => plan.next,
         };
     }
+    found
 }
 
 /// Everything that was sent and not hit is read, each at its old offset.
@@ -220,8 +215,8 @@ fn a_bad_sector_where_the_log_ends_is_refused_unless_the_end_is_known() {
     }
 }
 
-#[test]
-fn a_bad_sector_behind_what_is_read_again_is_met_by_those_who_read_it() {
+/// A store that was stopped, again and again, each time with another sector of its log that is bad: where it begins.
+fn each_bad_sector_of_a_stopped_log(look: impl Fn(&mut World, u64)) {
     let mut world = unsaved();
     world.stop();
     die(&mut world);
@@ -230,14 +225,21 @@ fn a_bad_sector_behind_what_is_read_again_is_met_by_those_who_read_it() {
     for at in (0..end / SECTOR * SECTOR).step_by(SECTOR as usize) {
         world.disk = disk.kill();
         spoil(&world, at, 1);
+        look(&mut world, at);
+        world.store = None;
+    }
+}
+
+#[test]
+fn a_bad_sector_behind_what_is_read_again_is_met_by_those_who_read_it() {
+    each_bad_sector_of_a_stopped_log(|world, at| {
         world.open();
         assert!(world.opened.lines.is_empty() && world.opened.clean, "{:?}", world.opened);
-        all_but(&world, at, SECTOR);
+        all_but(world, at, SECTOR);
         for sent in world.sent.iter().filter(|sent| is_hit(sent, at, SECTOR)) {
             assert!(world.store.as_ref().unwrap().record(LogOffset(sent.end.0 - sent.size)).is_err());
         }
-        world.store = None;
-    }
+    });
 }
 
 fn look(world: &World) -> Verified {
@@ -304,17 +306,11 @@ fn a_log_whose_end_cannot_be_read_is_mended_by_a_repair() {
 
 #[test]
 fn the_tools_go_on_past_bad_sectors_of_the_log_and_name_them() {
-    let mut world = unsaved();
-    world.stop();
-    die(&mut world);
-    let end = world.sent.last().unwrap().end.0;
-    let disk = world.disk.clone();
-    for at in (0..end / SECTOR * SECTOR).step_by(SECTOR as usize) {
-        world.disk = disk.kill();
-        spoil(&world, at, 1);
-        let (path, within) = log_file(&world, at);
+    each_bad_sector_of_a_stopped_log(|world, at| {
+        let end = world.sent.last().unwrap().end.0;
+        let (path, within) = log_file(world, at);
         let hit = |sent: &&Sent| is_hit(sent, at, SECTOR);
-        let found = look(&world);
+        let found = look(world);
         let named = found
             .findings
             .iter()
@@ -342,7 +338,7 @@ fn the_tools_go_on_past_bad_sectors_of_the_log_and_name_them() {
             assert!(!hit(&sent) || !found.unread.is_empty(), "{at}");
         }
         assert!(stat::stat(&*handle, options, &mut |_, _| {}).unwrap().log.end >= end);
-    }
+    });
 }
 
 /// Every file that is made from the log or beside it.

@@ -164,6 +164,25 @@ pub(crate) fn given_up(buf: &[u8], at: u64) -> usize {
     mark.take_while(|(byte, position)| **byte == GIVEN_UP[(position % 8) as usize]).count()
 }
 
+/// Where a run of the mark that reaches `to` ends, at the latest at `end`. The file begins at `base`. `count` says of so
+/// many bytes at a position how many, from their start on, are of the mark.
+pub(crate) fn given_up_to(
+    mut to: u64,
+    end: u64,
+    base: u64,
+    mut count: impl FnMut(u64, usize) -> io::Result<usize>,
+) -> io::Result<u64> {
+    while to < end {
+        let n = (SECTOR - (to - base) % SECTOR).min(end - to) as usize;
+        let more = count(to, n)?;
+        to += more as u64;
+        if more < n {
+            break;
+        }
+    }
+    Ok(to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

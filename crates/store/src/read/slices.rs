@@ -264,24 +264,35 @@ fn read_shared(
     run: &[Part],
     out: &mut Vec<u8>,
 ) -> io::Result<Option<Stop>> {
-    let mut at = out.len();
-    match blocks.copy(source, run.iter().map(|part| part.at..part.at + part.len), out) {
-        Ok(true) => {}
-        Ok(false) => return Ok(Some(Stop::NotCached)),
-        // Smaller pieces are asked for by who may wait.
-        Err(why) if is_device_error(&why) => return Ok(Some(Stop::NotCached)),
-        Err(why) => return Err(why),
+    let before = out.len();
+    let parts = run.iter().map(|part| part.at..part.at + part.len);
+    if !is_cached(blocks.copy(source, parts, out))? {
+        return Ok(Some(Stop::NotCached));
     }
+    Ok(check(run, out, before, &[]))
+}
+
+/// What a read that may not wait came to. Where the device fails, smaller pieces are asked for by who may wait.
+fn is_cached(read: io::Result<bool>) -> io::Result<bool> {
+    match read {
+        Err(why) if is_device_error(&why) => Ok(false),
+        read => read,
+    }
+}
+
+/// Checks the records of neighbours, which stand back to back from `at` of `out` on, and cuts `out` at the first that
+/// is none.
+fn check(run: &[Part], out: &mut Vec<u8>, mut at: usize, holes: &[Range<u64>]) -> Option<Stop> {
     for part in run {
         let len = part.len as usize;
-        let good = good(out.get(at..at + len).unwrap_or(&[]), part.at, &[]);
+        let good = good(out.get(at..at + len).unwrap_or(&[]), part.at, holes);
         at += good;
         if good < len {
             out.truncate(at);
-            return Ok(Some(Stop::Rotten(part.at + good as u64)));
+            return Some(Stop::Rotten(part.at + good as u64));
         }
     }
-    Ok(None)
+    None
 }
 
 /// Reads neighbours at once, drops what is between them, and checks each.
@@ -300,32 +311,21 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<St
                     let lost = read_around(&**file, new, first.at - base)?;
                     holes.extend(lost.iter().map(|hole| hole.start + base..hole.end + base));
                 }
-                Wait::No => match file.read_cached(new, first.at - base) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Some(Stop::NotCached)),
-                    // Smaller pieces are asked for by who may wait.
-                    Err(why) if is_device_error(&why) => return Ok(Some(Stop::NotCached)),
-                    Err(why) => return Err(why),
-                },
+                Wait::No if is_cached(file.read_cached(new, first.at - base))? => {}
+                Wait::No => return Ok(Some(Stop::NotCached)),
             }
         }
     }
     let mut end = before;
     for part in run {
-        let from = before + (part.at - first.at) as usize;
-        let len = part.len as usize;
+        let (from, len) = (before + (part.at - first.at) as usize, part.len as usize);
         if from != end {
             out.copy_within(from..from + len, end);
         }
-        let good = good(out.get(end..end + len).unwrap_or(&[]), part.at, &holes);
-        end += good;
-        if good < len {
-            out.truncate(end);
-            return Ok(Some(Stop::Rotten(part.at + good as u64)));
-        }
+        end += len;
     }
     out.truncate(end);
-    Ok(None)
+    Ok(check(run, out, before, &holes))
 }
 
 /// How many of the bytes are records that stand back to back from `at` on, with nothing of them in `holes`.

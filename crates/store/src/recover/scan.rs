@@ -14,7 +14,7 @@
 use crate::{
     disk::{
         File,
-        around::{SECTOR, first_given_up, first_in, given_up, read_around},
+        around::{SECTOR, first_given_up, first_in, given_up, given_up_to, read_around},
     },
     log::Log,
 };
@@ -166,24 +166,26 @@ impl<'a> Cursor<'a> {
         }
         let whole = at..at + u64::from(size);
         let unsure = at >= self.unsure_from;
-        let why = match parse(self.fetch(at, size as usize)?) {
-            Ok(Entry::Message(record)) if unsure && lacks_sector(&record) => {
-                "a sector of its topic or properties is missing".into()
-            }
-            Ok(Entry::Message(record)) if record.crc_matches() || mutant!(CrcIgnored) => String::new(),
-            Ok(_) => "the body is not what was stored (CRC)".into(),
-            Err(why) => why.to_string(),
-        };
+        self.fetch(at, size as usize)?;
         if let Some(lost) = self.hole(whole.clone(), Some(whole.end)) {
             return Ok(Found::Lost(lost));
         }
-        if !why.is_empty() {
+        let wrong: Option<String> = match parse(self.fetch(at, size as usize)?) {
+            Ok(Entry::Message(record)) if unsure && lacks_sector(&record) => {
+                Some("a sector of its topic or properties is missing".into())
+            }
+            Ok(Entry::Message(record)) if record.crc_matches() || mutant!(CrcIgnored) => None,
+            Ok(_) => Some("the body is not what was stored (CRC)".into()),
+            Err(why) => Some(why.to_string()),
+        };
+        if let Some(why) = wrong {
             return self.nothing(whole.clone(), Some(whole.end), why);
         }
-        Ok(match parse(self.fetch(at, size as usize)?) {
-            Ok(Entry::Message(record)) => Found::Record(record),
-            _ => Found::Nothing(why),
-        })
+        // Parsed again, without the CRC: what is given out may not be borrowed while something else is looked for.
+        match parse(self.fetch(at, size as usize)?) {
+            Ok(Entry::Message(record)) => Ok(Found::Record(record)),
+            other => Ok(Found::Nothing(format!("no message: {other:?}"))),
+        }
     }
 
     /// What the device did not give of a part that was fetched last.
@@ -202,17 +204,10 @@ impl<'a> Cursor<'a> {
         let Some(end) = self.segment_end(part.start) else { return Ok(Found::Nothing(why)) };
         let bytes = self.fetch(part.start, (part.end - part.start) as usize)?;
         let Some(marked) = first_given_up(bytes, part.start - base) else { return Ok(Found::Nothing(why)) };
-        let mut hole = marked.start + base..marked.end + base;
         // The part may end within it.
-        while hole.end < end {
-            let n = (SECTOR - (hole.end - base) % SECTOR).min(end - hole.end);
-            let more = given_up(self.fetch(hole.end, n as usize)?, hole.end - base) as u64;
-            hole.end += more;
-            if more < n {
-                break;
-            }
-        }
-        Ok(Found::Lost(Lost { hole, is_given_up: true, record_end }))
+        let end =
+            given_up_to(marked.end + base, end, base, |at, n| Ok(given_up(self.fetch(at, n)?, at - base)))?;
+        Ok(Found::Lost(Lost { hole: marked.start + base..end, is_given_up: true, record_end }))
     }
 
     /// End of the last byte in the file of `at` that is not zero; `at` if there is none behind it. A long run of

@@ -3,7 +3,7 @@
 use super::{layout::Layout, patient::List};
 use crate::disk::{
     Disk, File, Open,
-    around::{SECTOR, first_given_up, first_in, given_up, read_around},
+    around::{SECTOR, first_given_up, first_in, given_up, given_up_to, read_around},
 };
 use kerolox_protocol::record::{BLANK_BYTES, Entry, FIXED_BYTES, MAGIC, MAGIC_V2, Record, parse};
 use std::{
@@ -133,16 +133,10 @@ impl<'a> Reader<'a> {
         let Some(mark) = first_given_up(self.bytes(part.start, n)?, part.start - base) else {
             return Ok(None);
         };
-        let (mut hole, end) = (mark.start + base..mark.end + base, base + self.layout.segment_bytes);
-        while hole.end < end {
-            let n = (SECTOR - (hole.end - base) % SECTOR).min(end - hole.end);
-            let more = given_up(self.bytes(hole.end, n as usize)?, hole.end - base) as u64;
-            hole.end += more;
-            if more < n {
-                break;
-            }
-        }
-        Ok(Some(Lost { hole, is_given_up: true, record_end }))
+        let end = given_up_to(mark.end + base, base + self.layout.segment_bytes, base, |at, n| {
+            Ok(given_up(self.bytes(at, n)?, at - base))
+        })?;
+        Ok(Some(Lost { hole: mark.start + base..end, is_given_up: true, record_end }))
     }
 
     fn look(&mut self, at: u64) -> io::Result<Look> {

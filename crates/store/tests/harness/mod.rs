@@ -4,7 +4,8 @@
 
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName, record::Draft};
 use kerolox_store::{
-    AppendError, Appended, Dispatch, Flush, Now, Opened, Options, PlanStatus, ReadLimits, Store, StoreJob,
+    AppendError, Appended, Dispatch, Flush, Now, Opened, Options, Plan, PlanStatus, ReadLimits, Store,
+    StoreJob,
     disk::{Paths, memory::MemDisk},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -310,18 +311,22 @@ pub fn key_of(body: &[u8]) -> String {
     body.iter().take(8).map(|b| format!("{b:02X}")).collect()
 }
 
+/// What a consumer gets that reads a queue from an offset on; none at its end.
+pub fn next_plan(store: &Store, topic: &str, queue: u32, next: QueueOffset) -> Option<Plan> {
+    let plan = store.plan(store.find_slot(topic, QueueId(queue))?, next, LIMITS, &mut |_| true);
+    match plan.status {
+        PlanStatus::Overflow | PlanStatus::Empty => None,
+        PlanStatus::Found | PlanStatus::Removing => Some(plan),
+        other => panic!("{other:?} at {next} of {topic} {queue}"),
+    }
+}
+
 /// Offsets and bodies of a queue from an offset on, the way a consumer gets them.
 pub fn read_all(store: &Store, topic: &str, queue: u32, from: u64) -> Vec<(u64, Vec<u8>)> {
     let Some(slot) = store.find_slot(topic, QueueId(queue)) else { return Vec::new() };
     let mut next = QueueOffset(from.max(store.bounds(slot).min.0));
     let mut found = Vec::new();
-    loop {
-        let plan = store.plan(slot, next, LIMITS, &mut |_| true);
-        match plan.status {
-            PlanStatus::Overflow | PlanStatus::Empty => return found,
-            PlanStatus::Found | PlanStatus::Removing => {}
-            other => panic!("{other:?} at {next} of {topic} {queue}"),
-        }
+    while let Some(plan) = next_plan(store, topic, queue, next) {
         assert!(plan.next > next, "a plan goes on");
         let mut bytes = Vec::new();
         plan.slices.read_into(&mut bytes).unwrap();
@@ -334,4 +339,5 @@ pub fn read_all(store: &Store, topic: &str, queue: u32, from: u64) -> Vec<(u64, 
         }
         next = plan.next;
     }
+    found
 }
