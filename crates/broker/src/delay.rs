@@ -32,8 +32,6 @@ struct Level {
     delay: Millis,
     next: QueueOffset,
     head: Head,
-    /// First of the missing entries that are being passed over.
-    gap: Option<QueueOffset>,
 }
 
 /// All levels; level 1 is queue 0.
@@ -45,8 +43,7 @@ pub struct Delay {
 impl Delay {
     /// Levels with these delays, nothing delivered yet.
     pub fn new(delays: &[Millis]) -> Delay {
-        let level =
-            |delay: &Millis| Level { delay: *delay, next: QueueOffset(0), head: Head::Unknown, gap: None };
+        let level = |delay: &Millis| Level { delay: *delay, next: QueueOffset(0), head: Head::Unknown };
         Delay { levels: delays.iter().map(level).collect() }
     }
 
@@ -96,33 +93,19 @@ impl Delay {
         self.levels.iter().position(ready).and_then(|queue| u32::try_from(queue).ok())
     }
 
-    /// The head of a queue was looked up: `due` as stored. Clamped, so that a clock that was wrong when the
-    /// message came, or a level that was shortened, holds nobody longer than the level's delay from now.
-    pub fn found(&mut self, queue: u32, next: QueueOffset, due: Option<Millis>, wall: Millis) -> bool {
+    /// The head of a queue was looked up: when it was stored. Whether it is due; one from the future is, so that a clock
+    /// that was wrong when the message came holds nobody longer than the level's delay.
+    ///
+    /// The due time in the queue's entry does not count: no check covers it, and a message must not come early.
+    pub fn found(&mut self, queue: u32, next: QueueOffset, stored: Option<Millis>, wall: Millis) -> bool {
         let Some(level) = self.level_mut(queue) else { return false };
         level.next = next;
-        level.head = match due {
+        level.head = match stored {
             None => Head::Empty,
-            Some(due) if due > wall + level.delay => Head::Due(wall),
-            Some(due) => Head::Due(due),
+            Some(stored) if stored > wall => Head::Due(wall),
+            Some(stored) => Head::Due(stored + level.delay),
         };
         matches!(level.head, Head::Due(due) if due <= wall)
-    }
-
-    /// Entries from `from` up to `to` are missing, perhaps none; what comes behind is known when the gap `is_whole`.
-    /// Then this is its first entry, once.
-    pub fn missing(
-        &mut self,
-        queue: u32,
-        from: QueueOffset,
-        to: QueueOffset,
-        is_whole: bool,
-    ) -> Option<QueueOffset> {
-        let level = self.level_mut(queue)?;
-        if from < to {
-            level.gap.get_or_insert(from);
-        }
-        if is_whole { level.gap.take() } else { None }
     }
 
     /// The head of a queue was delivered or dropped.
@@ -190,16 +173,16 @@ mod tests {
         delay.on_arrival(1, QueueOffset(0), T + Millis(500));
         delay.on_arrival(1, QueueOffset(1), T + Millis(100));
         assert_eq!(delay.ready(T + Millis(499), Millis(0)), None);
-        assert!(delay.found(1, QueueOffset(0), Some(T + Millis(500)), T + Millis(500)));
+        assert!(delay.found(1, QueueOffset(0), Some(T - Millis(4_500)), T + Millis(500)));
         delay.delivered(1);
         assert_eq!((delay.next(1), delay.ready(T, Millis(0))), (QueueOffset(1), Some(1)));
     }
 
     #[test]
-    fn a_due_time_beyond_the_levels_delay_is_now() {
+    fn a_message_from_the_future_is_due() {
         let mut delay = delay();
-        assert!(delay.found(0, QueueOffset(0), Some(T + Millis(1_001)), T));
-        assert!(!delay.found(0, QueueOffset(0), Some(T + Millis(1_000)), T));
+        assert!(delay.found(0, QueueOffset(0), Some(T + Millis(1)), T));
+        assert!(!delay.found(0, QueueOffset(0), Some(T), T));
     }
 
     #[test]
@@ -209,13 +192,13 @@ mod tests {
         assert_eq!(delay.ready(T, Millis(0)), None);
         let earlier = T - Millis(3_600_000);
         assert_eq!(delay.ready(earlier, Millis(0)), Some(0));
-        assert!(delay.found(0, QueueOffset(0), Some(T + Millis(900)), earlier));
+        assert!(delay.found(0, QueueOffset(0), Some(T - Millis(100)), earlier));
     }
 
     #[test]
     fn a_long_wait_is_looked_at_again_in_case_the_wall_clock_jumps() {
         let mut delay = Delay::new(&[Millis(7_200_000)]);
-        delay.found(0, QueueOffset(0), Some(T + Millis(7_000_000)), T);
+        delay.found(0, QueueOffset(0), Some(T - Millis(200_000)), T);
         assert_eq!(delay.next_timer(T, Millis(0)), Some(Millis(LOOK_MS)));
     }
 

@@ -15,19 +15,14 @@ use kerolox_protocol::{
     Millis, QueueId, QueueOffset, TopicName,
     record::{self, Draft, Entry},
 };
-use kerolox_store::{Dispatch, QueueEntry, QueueSlot, disk::around::is_device_error};
+use kerolox_store::{Dispatch, Message, QueueSlot};
 use std::collections::BTreeMap;
-use std::io;
 use tracing::{error, warn};
 
 /// Messages delivered in one group, so that a long backlog does not hold up everybody else.
 const GROUP_MAX: usize = 128;
 /// After a refusal of the store, when a level tries again.
 const AGAIN_MS: Millis = Millis(100);
-/// Missing entries that are passed over at one go.
-const PASSED_MAX: u64 = 1_024;
-/// When the rest of a gap is passed over.
-const REST_MS: Millis = Millis(1);
 
 /// Bytes of copies in one group, unless one message has more.
 const GROUP_BYTES_MAX: usize = 1 << 20;
@@ -50,6 +45,16 @@ struct Group {
     before: BTreeMap<u32, QueueOffset>,
     /// What was delivered or passed over, in order.
     steps: Vec<Step>,
+}
+
+impl Group {
+    /// A level's head goes, perhaps to its topic.
+    fn pass(&mut self, queue: u32, at: QueueOffset, moved: Option<Moved>) {
+        self.before.entry(queue).or_insert(at);
+        self.bytes += moved.as_ref().map_or(0, |moved| moved.bytes.len());
+        self.steps.push(Step { level: queue + 1, next: at.0 + 1, has_copy: moved.is_some() });
+        self.moved.extend(moved);
+    }
 }
 
 struct Step {
@@ -95,8 +100,18 @@ impl Broker {
         let bounds = self.store.bounds(slot);
         // Offsets from files may be outside the queue, and retention may have overtaken a level.
         let next = self.delay.next(queue).clamp(bounds.min, bounds.max);
-        let (at, entry) = match self.head(slot, next, bounds.max) {
-            Ok(found) => found,
+        if next >= bounds.max {
+            self.delay.found(queue, next, None, now.wall);
+            return true;
+        }
+        let bytes = match self.store.message(slot, next) {
+            Ok(Message::Record(bytes)) => Some(bytes),
+            Ok(Message::Lost) => None,
+            // Its entry is made again.
+            Ok(Message::Sought) => {
+                self.delay.failed(queue, now.mono + AGAIN_MS);
+                return true;
+            }
             Err(_) if self.store.has_met_cold() => return false,
             Err(why) => {
                 self.complain(now, &format!("delayed messages of level {} cannot be read: {why}", queue + 1));
@@ -104,68 +119,35 @@ impl Broker {
                 return true;
             }
         };
-        let is_whole = entry.is_some() || at >= bounds.max;
-        if let Some(first) = self.delay.missing(queue, next, at, is_whole) {
-            error!(
-                level = queue + 1,
-                first = first.0,
-                next = at.0,
-                "entries of delayed messages are missing: their messages are passed over, the level goes on behind them"
-            );
-        }
-        if !is_whole {
-            self.delay.restore(queue + 1, at);
-            self.delay.failed(queue, now.mono + REST_MS);
+        let Some(bytes) = bytes else {
+            self.report_lost(now, queue, next);
+            group.pass(queue, next, None);
+            self.delay.delivered(queue);
+            return true;
+        };
+        let stored = match record::parse(&bytes) {
+            Ok(Entry::Message(record)) => record.store_ms,
+            _ => now.wall,
+        };
+        if !self.delay.found(queue, next, Some(stored), now.wall) {
             return true;
         }
-        let next = at;
-        let due = entry.map(|entry| Millis(entry.tags_code));
-        if !self.delay.found(queue, next, due, now.wall) {
-            return true;
+        if !group.moved.is_empty() && group.bytes + bytes.len() > bytes_max {
+            return false;
         }
-        let Some(entry) = entry else { return true };
-        match self.waiting(&entry) {
-            Ok(moved) => {
-                let bytes = moved.as_ref().map_or(0, |moved| moved.bytes.len());
-                if !group.moved.is_empty() && group.bytes + bytes > bytes_max {
-                    return false;
-                }
-                group.before.entry(queue).or_insert(next);
-                group.bytes += bytes;
-                group.steps.push(Step { level: queue + 1, next: next.0 + 1, has_copy: moved.is_some() });
-                // What can never be delivered was passed over with a warning.
-                group.moved.extend(moved);
-                self.delay.delivered(queue);
-            }
-            Err(_) if self.store.has_met_cold() => {}
-            Err(why) => {
-                let level = queue + 1;
-                self.complain(
-                    now,
-                    &format!("a delayed message of level {level} cannot be delivered yet: {why}"),
-                );
-                self.delay.failed(queue, now.mono + AGAIN_MS);
-            }
-        }
+        // What can never be delivered was passed over with a warning.
+        let moved = self.waiting(bytes);
+        group.pass(queue, next, moved);
+        self.delay.delivered(queue);
         true
     }
 
-    /// The first entry from `next` on and its place; without one, the place up to which there is none.
-    fn head(
-        &self,
-        slot: QueueSlot,
-        next: QueueOffset,
-        max: QueueOffset,
-    ) -> io::Result<(QueueOffset, Option<QueueEntry>)> {
-        let until = max.min(next + PASSED_MAX);
-        let mut at = next;
-        while at < until {
-            if let Some(entry) = self.store.entry(slot, at)? {
-                return Ok((at, Some(entry)));
-            }
-            at += 1;
+    /// A delayed message is lost: its level goes on without it.
+    fn report_lost(&mut self, now: Now, queue: u32, offset: QueueOffset) {
+        let text = format!("delayed messages of level {} are damaged on the disk and lost", queue + 1);
+        if self.desk.complaints.may(now.mono, &text) {
+            error!(first = offset.0, "{text}: the level goes on behind them");
         }
-        Ok((at, None))
     }
 
     /// What lasts is tried ten times a second, but not told as often.
@@ -175,40 +157,20 @@ impl Broker {
         }
     }
 
-    /// The message of an entry, and where it goes. An error means: try again. `None`: it can never be
-    /// delivered.
-    fn waiting(&mut self, entry: &QueueEntry) -> Result<Option<Moved>, String> {
-        let mut read = self.store.record(entry.at);
-        if read.as_ref().is_err_and(is_device_error) {
-            read = self.store.record(entry.at);
-        }
-        let bytes = match read {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                warn!(at = entry.at.0, "a delayed message is gone or damaged; it is passed over");
-                return Ok(None);
-            }
-            // A bad sector must not hold up its level for ever.
-            Err(why) if is_device_error(&why) => {
-                error!(at = entry.at.0, %why, "the disk cannot read a delayed message: it is lost and passed over");
-                return Ok(None);
-            }
-            Err(why) => return Err(why.to_string()),
-        };
-        let Ok(Entry::Message(record)) = record::parse(&bytes) else {
-            warn!(at = entry.at.0, "a delayed message cannot be read; it is passed over");
-            return Ok(None);
-        };
+    /// A message and where it goes. `None`: it can never be delivered.
+    fn waiting(&mut self, bytes: Vec<u8>) -> Option<Moved> {
+        let Ok(Entry::Message(record)) = record::parse(&bytes) else { return None };
+        let at = record.physical_offset;
         let known = Known::read(record.properties);
         // The original puts delayed halves aside so; they are never delivered.
         let topic = known.real_topic.filter(|topic| *topic != HALF_TOPIC);
         let (Some(Ok(topic)), Some(queue)) = (topic.map(TopicName::new), known.real_queue) else {
-            warn!(at = entry.at.0, "a delayed message names no topic to go to; it is passed over");
-            return Ok(None);
+            warn!(at, "a delayed message names no topic to go to; it is passed over");
+            return None;
         };
         let queue = QueueId(queue);
         let slot = self.slot(&topic, queue);
-        Ok(Some(Moved { bytes, topic, queue, slot }))
+        Some(Moved { bytes, topic, queue, slot })
     }
 
     /// Appends the note and the copies. If the store refuses, everything is as before.

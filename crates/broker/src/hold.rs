@@ -123,7 +123,7 @@ impl<K: Ord + Copy, T> Hold<K, T> {
         }
     }
 
-    /// Takes out the pulls of a queue, when it is deleted.
+    /// Takes out the pulls of a queue, when it is deleted or not what it was.
     pub fn on_removed(&mut self, queue: K, woken: &mut Vec<Pull<T>>) {
         for id in self.by_queue.remove(&queue).unwrap_or_default() {
             woken.extend(self.forget(id).map(|entry| entry.pull));

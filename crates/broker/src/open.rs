@@ -64,7 +64,7 @@ impl Broker {
         let (mut store, report) = opened.map_err(StartError::Store)?;
         let mut lines = report.lines;
         let (state, pieces) = State::load(&mut store, &mut lines).map_err(StartError::State)?;
-        let ended = Ended::load(&store, &mut lines);
+        let ended = Ended::load(&mut store, &mut lines);
         let topics = Topics::builtin(&options);
         let interval = Millis(options.broker.flush_consumer_offset_interval.0);
         let mut broker = Broker {

@@ -110,6 +110,17 @@ impl Broker {
         Millis(asked.min(self.options.limits.hold_ms))
     }
 
+    /// Pulls that may have waited for an entry to be made again ask anew.
+    pub(crate) fn wake_mended(&mut self, now: Now, out: &mut Out) {
+        let mut woken = Vec::new();
+        for slot in self.store.take_mended() {
+            self.hold.on_removed(slot, &mut woken);
+        }
+        for pull in woken {
+            self.wake(now, pull, out);
+        }
+    }
+
     /// Evaluates a pull that waited once more, and answers it whatever comes out.
     pub(crate) fn wake(&mut self, now: Now, pull: hold::Pull<Kept>, out: &mut Out) {
         let read = self.read(&pull.kept, pull.from.wire(), &pull.tags);
@@ -238,11 +249,11 @@ impl Broker {
             return;
         }
         let rot = Arc::clone(&self.desk.rot);
-        let Found { slices, first, .. } = found;
+        let slices = found.slices;
         if let Some(ahead) = self.store.read_ahead(&slices) {
             out.job(BrokerJob::ReadAhead(ahead));
         }
-        out.send_fill(kept.to.conn, Box::new(PullFill { kept, fields, slices, first, asked: now.mono, rot }));
+        out.send_fill(kept.to.conn, Box::new(PullFill { kept, fields, slices, asked: now.mono, rot }));
     }
 
     /// The member of the broker group to ask next: with `slaveReadEnable`, readers that are far behind are sent
@@ -297,8 +308,6 @@ struct Read {
 
 struct Found {
     slices: Slices,
-    /// Offset of the first message.
-    first: QueueOffset,
     count: u64,
     bytes: u64,
 }
@@ -332,7 +341,6 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
     };
     let found = (plan.status == PlanStatus::Found).then_some(Found {
         slices: plan.slices,
-        first: plan.first,
         count: plan.count as u64,
         bytes: plan.bytes,
     });
@@ -345,8 +353,6 @@ struct PullFill {
     kept: Kept,
     fields: PullReply,
     slices: Slices,
-    /// Offset of the first message.
-    first: QueueOffset,
     /// When it was asked for, monotonic.
     asked: Millis,
     rot: Arc<Rot>,
@@ -385,27 +391,25 @@ impl PullFill {
         scan::answer::write_pulled(to.codec, code::SUCCESS, to.opaque, fields, body, out);
     }
 
-    /// What stands before a rotten record. When it is the first, nothing, and the consumer is sent on behind it: it
-    /// would ask for it for ever.
+    /// What stands before a message that is not where its queue says. When it is the first, nothing; and behind one
+    /// that is lost the consumer is sent on: it would ask for it for ever. Any other is to be asked for again.
     fn write_before(&self, rotten: &Rotten, good: &[u8], out: &mut Vec<u8>) {
         if good.is_empty() {
-            self.report(rotten);
-            let fields = PullReply { next_begin_offset: (self.first + 1).wire(), ..self.fields.clone() };
-            let (code, remark) = (code::PULL_RETRY_IMMEDIATELY, Some("MESSAGE_WAS_REMOVING".to_owned()));
+            let (next, remark) = match rotten.is_lost {
+                true => (rotten.offset + 1, "MESSAGE_WAS_REMOVING"),
+                false => (rotten.offset, "OFFSET_FOUND_NULL"),
+            };
+            if rotten.is_lost {
+                self.report(rotten);
+            }
+            let fields = PullReply { next_begin_offset: next.wire(), ..self.fields.clone() };
+            let (code, remark) = (code::PULL_RETRY_IMMEDIATELY, Some(remark.to_owned()));
             let answer = Answer { code, ext: Some(fields.to_ext()), remark, body: Vec::new() };
             return answer.write(&self.kept.to, out);
         }
-        let fields = PullReply { next_begin_offset: self.behind(rotten), ..self.fields.clone() };
+        let fields = PullReply { next_begin_offset: rotten.offset.wire(), ..self.fields.clone() };
         self.write_header(&fields, good.len(), out);
         out.extend_from_slice(good);
-    }
-
-    /// Where to read on behind the records before a rotten one. No CRC covers what the last of them tells: what
-    /// cannot be is not believed, and at worst a message comes twice.
-    fn behind(&self, rotten: &Rotten) -> i64 {
-        let least = self.first.wire().saturating_add(rotten.before as i64);
-        let told = rotten.last_offset.map(|last| last.saturating_add(1));
-        told.filter(|told| (least..self.fields.next_begin_offset).contains(told)).unwrap_or(least)
     }
 
     fn report(&self, rotten: &Rotten) {
@@ -413,7 +417,7 @@ impl PullFill {
             error!(
                 topic = %self.kept.topic,
                 queue = self.kept.queue.0,
-                offset = self.first.0,
+                offset = rotten.offset.0,
                 at = rotten.at.0,
                 group = %self.kept.group,
                 "a message is damaged on the disk and lost: consumers go on behind it; look at the disk, and run \

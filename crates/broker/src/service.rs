@@ -482,6 +482,7 @@ impl Service for Broker {
             BrokerDone::Store(done) => {
                 self.store.done(store_now(now), done);
                 self.report_trimmed();
+                self.wake_mended(now, out);
                 let flushed = self.store.flushed();
                 let Broker { parked, options, .. } = self;
                 parked.on_flushed(flushed, |waiting, end| say(options, waiting, end, out));

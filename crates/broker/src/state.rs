@@ -31,7 +31,7 @@ use kerolox_protocol::{
     record::{self, Draft, Entry},
 };
 use kerolox_store::{
-    Appended, DROPS, Dispatch, Line, QueueEntry, QueueSlot, Store, disk::around::is_device_error,
+    Appended, DROPS, Dispatch, Line, Message, QueueEntry, QueueSlot, Store, disk::around::is_device_error,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -150,30 +150,24 @@ impl State {
     pub(crate) fn load(store: &mut Store, lines: &mut Vec<Line>) -> Result<(State, Vec<Piece>), StateError> {
         let topic = TopicName::new(STATE_TOPIC).map_err(|why| StateError(why.to_string()))?;
         let slot = store.slot(&topic, QueueId(0));
-        let entries = all_entries(store, slot, lines)?;
-        let start = last_snapshot(&entries);
-        let (mut pieces, mut ends) = (Vec::new(), Vec::new());
-        let (mut snapshot_bytes, mut delta_bytes) = (0, 0);
-        for entry in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
-            let is_delta = entry.tags_code == Tag::Delta.code();
-            *(if is_delta { &mut delta_bytes } else { &mut snapshot_bytes }) += u64::from(entry.size);
-            match read_piece(store, entry)? {
-                Some(piece) => {
-                    ends.push(entry.at + u64::from(entry.size));
-                    pieces.push(piece);
-                }
-                None => {
-                    let line = format!("state record at {} cannot be read; it is passed over", entry.at);
-                    lines.push(Line::error(line));
-                }
-            }
+        let mut read = Pieces::read(store, slot)?;
+        if read.is_sought {
+            // Its queue is made from the log: damage there takes nothing of the state.
+            lines.extend(store.mend_now());
+            read = Pieces::read(store, slot)?;
         }
+        let Pieces { start, mut pieces, ends, snapshot_bytes, delta_bytes, lost, is_sought } = read;
+        if is_sought {
+            lines.push(Line::error(format!("the queue of {STATE_TOPIC} cannot be read as a whole")));
+        }
+        let passed =
+            |at: LogOffset| Line::error(format!("state record at {at} cannot be read; it is passed over"));
+        lines.extend(lost.into_iter().map(passed));
         settle_delay(store, &mut pieces, &ends)?;
-        let snapshot = start.and_then(|start| entries.get(start)).map(|entry| entry.at);
-        store.keep_from(snapshot);
+        store.keep_from(start);
         let state = State {
             slot,
-            snapshot,
+            snapshot: start,
             snapshot_bytes,
             delta_bytes,
             behind: false,
@@ -206,33 +200,87 @@ impl State {
     }
 }
 
-/// All entries that can be read. What is missing between them is said: a state that is not whole must not pass
-/// for one that is.
-fn all_entries(store: &Store, slot: QueueSlot, lines: &mut Vec<Line>) -> Result<Vec<QueueEntry>, StateError> {
-    let bounds = store.bounds(slot);
-    let mut entries = Vec::new();
-    let (mut next, mut missing) = (bounds.min, 0u64);
-    while next < bounds.max {
-        let before = entries.len();
-        let read = store.entries(slot, next, 4_096, &mut entries);
-        read.map_err(|why| StateError(format!("the queue of {STATE_TOPIC} cannot be read: {why}")))?;
-        match entries.len() - before {
-            0 => (next, missing) = (next + 1, missing + 1),
-            n => next += n as u64,
+/// What is read of the state.
+#[derive(Default)]
+struct Pieces {
+    /// The first piece of the last whole snapshot.
+    start: Option<LogOffset>,
+    pieces: Vec<Piece>,
+    /// Where the record of each ends.
+    ends: Vec<LogOffset>,
+    snapshot_bytes: u64,
+    delta_bytes: u64,
+    /// Records that are no pieces any more.
+    lost: Vec<LogOffset>,
+    /// Entries of the queue do not lead to their records, and can be made again.
+    is_sought: bool,
+}
+
+impl Pieces {
+    /// Reads from the last whole snapshot on.
+    fn read(store: &Store, slot: QueueSlot) -> Result<Pieces, StateError> {
+        let mut read = Pieces::default();
+        let entries = read.all_entries(store, slot)?;
+        let start = last_snapshot(&entries);
+        for (offset, entry) in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
+            let is_delta = entry.tags_code == Tag::Delta.code();
+            let bytes = if is_delta { &mut read.delta_bytes } else { &mut read.snapshot_bytes };
+            *bytes += u64::from(entry.size);
+            let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
+            let piece = match store.message(slot, *offset).map_err(io)? {
+                Message::Record(bytes) => piece_of(&bytes)?,
+                Message::Lost => None,
+                Message::Sought => {
+                    read.is_sought = true;
+                    None
+                }
+            };
+            match piece {
+                Some(piece) => {
+                    read.ends.push(entry.at + u64::from(entry.size));
+                    read.pieces.push(piece);
+                }
+                None => read.lost.push(entry.at),
+            }
         }
+        let start = start.and_then(|start| entries.get(start)).map(|(_, entry)| entry.at);
+        read.start = start.filter(|at| *at < store.end());
+        Ok(read)
     }
-    if missing > 0 {
-        let line =
-            format!("{missing} entries of the queue of {STATE_TOPIC} cannot be read and are passed over");
-        lines.push(Line::error(line));
+
+    /// All entries that can be read.
+    fn all_entries(
+        &mut self,
+        store: &Store,
+        slot: QueueSlot,
+    ) -> Result<Vec<(QueueOffset, QueueEntry)>, StateError> {
+        let bounds = store.bounds(slot);
+        let (mut all, mut some) = (Vec::new(), Vec::new());
+        let mut next = bounds.min;
+        while next < bounds.max {
+            some.clear();
+            match store.entries(slot, next, 4_096, &mut some) {
+                // The store knows of it from now on.
+                Err(why) if is_device_error(&why) => {}
+                Err(why) => {
+                    return Err(StateError(format!("the queue of {STATE_TOPIC} cannot be read: {why}")));
+                }
+                Ok(()) => {}
+            }
+            self.is_sought |= some.is_empty();
+            let offsets = (next.0..).map(QueueOffset);
+            all.extend(offsets.zip(some.iter().copied()));
+            next += (some.len() as u64).max(1);
+        }
+        Ok(all)
     }
-    Ok(entries)
 }
 
 /// The first piece of the last snapshot that has its end.
-fn last_snapshot(entries: &[QueueEntry]) -> Option<usize> {
-    let end = entries.iter().rposition(|entry| entry.tags_code == Tag::End.code())?;
-    entries.get(..end)?.iter().rposition(|entry| entry.tags_code == Tag::Snapshot.code())
+fn last_snapshot(entries: &[(QueueOffset, QueueEntry)]) -> Option<usize> {
+    let is = |tag: Tag| move |(_, entry): &(QueueOffset, QueueEntry)| entry.tags_code == tag.code();
+    let end = entries.iter().rposition(is(Tag::End))?;
+    entries.get(..end)?.iter().rposition(is(Tag::Snapshot))
 }
 
 /// Works out how far each delay level was delivered, and leaves just that in the last piece.
@@ -282,20 +330,13 @@ fn has_copy(store: &Store, note_end: LogOffset, from: u64, upto: u64) -> Result<
     Ok(u64::from(record.size) == upto - from && real_topic == Some(record.topic))
 }
 
-fn read_piece(store: &Store, entry: &QueueEntry) -> Result<Option<Piece>, StateError> {
-    let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
-    let bytes = match store.record(entry.at) {
-        // Reported and passed over, as one that is damaged.
-        Err(why) if is_device_error(&why) => None,
-        read => read.map_err(io)?,
-    };
-    let Some(bytes) = bytes else { return Ok(None) };
-    let Ok(Entry::Message(record)) = record::parse(&bytes) else { return Ok(None) };
+fn piece_of(bytes: &[u8]) -> Result<Option<Piece>, StateError> {
+    let Ok(Entry::Message(record)) = record::parse(bytes) else { return Ok(None) };
     let Ok(piece) = serde_json::from_slice::<Piece>(record.body) else { return Ok(None) };
     if piece.form > FORM {
         return Err(StateError(format!(
             "the state at {} has form {}, this version reads up to {FORM}: start the newer version again",
-            entry.at, piece.form
+            record.physical_offset, piece.form
         )));
     }
     Ok(Some(piece))
@@ -519,7 +560,7 @@ impl Broker {
             None => true,
             // One that is larger than a log file must not follow upon itself.
             Some(at) if segment(at) != segment(self.store.end()) => {
-                self.store.end().0 - at.0 > 2 * self.state.snapshot_bytes
+                self.store.end().0.saturating_sub(at.0) > 2 * self.state.snapshot_bytes
             }
             Some(_) => self.state.delta_bytes > DELTA_BYTES_MIN.max(2 * self.state.snapshot_bytes),
         }

@@ -20,11 +20,11 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
-    LogOffset, QueueId, TopicName, properties,
+    LogOffset, QueueId, QueueOffset, TopicName, properties,
     record::{self, Draft, Entry, Record, SYS_TRANSACTION_MASK},
     rpc::transaction::{EndTransaction, EndTransactionRequest},
 };
-use kerolox_store::{Appended, Dispatch, Line, QueueEntry, Store};
+use kerolox_store::{Appended, Dispatch, Line, Message, QueueSlot, Store};
 use std::collections::BTreeMap;
 
 handlers![EndTransaction];
@@ -78,40 +78,51 @@ impl How {
 #[derive(Debug, Default)]
 pub(crate) struct Ended(BTreeMap<i64, How>);
 
+/// What op messages said.
+#[derive(Default)]
+struct Read {
+    ended: Ended,
+    /// Those that are not there any more.
+    lost: u64,
+    /// Those that their entries do not lead to.
+    sought: u64,
+}
+
 impl Ended {
     /// What the newest op messages say. One that cannot be read is reported and passed over: its half could be
     /// ended twice.
-    pub(crate) fn load(store: &Store, lines: &mut Vec<Line>) -> Ended {
-        let mut ended = Ended::default();
-        let Some(slot) = store.find_slot(OP_TOPIC, QUEUE) else { return ended };
-        let bounds = store.bounds(slot);
-        let mut next = bounds.min.max(kerolox_protocol::QueueOffset(bounds.max.0.saturating_sub(LOADED_MAX)));
-        let mut entries = Vec::new();
-        while next < bounds.max {
-            entries.clear();
-            let read = store.entries(slot, next, 4_096, &mut entries);
-            if read.is_err() || entries.is_empty() {
-                let line = format!(
-                    "the queue of {OP_TOPIC} cannot be read at {next}: transactions ended before may be ended again"
-                );
-                lines.push(Line::error(line));
-                return ended;
-            }
-            next += entries.len() as u64;
-            let unread = entries.iter().filter(|entry| ended.load_op(store, entry).is_none()).count();
-            if unread > 0 {
-                let line = format!(
-                    "{unread} messages of {OP_TOPIC} cannot be read: the transactions they name may be ended again"
-                );
-                lines.push(Line::error(line));
-            }
+    pub(crate) fn load(store: &mut Store, lines: &mut Vec<Line>) -> Ended {
+        let Some(slot) = store.find_slot(OP_TOPIC, QUEUE) else { return Ended::default() };
+        let mut read = Ended::read(store, slot);
+        if read.sought > 0 {
+            lines.extend(store.mend_now());
+            read = Ended::read(store, slot);
         }
-        ended
+        let unread = read.lost + read.sought;
+        if unread > 0 {
+            let line = format!(
+                "{unread} messages of {OP_TOPIC} cannot be read: the transactions they name may be ended again"
+            );
+            lines.push(Line::error(line));
+        }
+        read.ended
     }
 
-    fn load_op(&mut self, store: &Store, entry: &QueueEntry) -> Option<()> {
-        let bytes = store.record(entry.at).ok()??;
-        let Ok(Entry::Message(op)) = record::parse(&bytes) else { return None };
+    fn read(store: &Store, slot: QueueSlot) -> Read {
+        let mut read = Read::default();
+        let bounds = store.bounds(slot);
+        for offset in bounds.min.0.max(bounds.max.0.saturating_sub(LOADED_MAX))..bounds.max.0 {
+            match store.message(slot, QueueOffset(offset)) {
+                Ok(Message::Record(bytes)) => read.lost += u64::from(read.ended.load_op(&bytes).is_none()),
+                Ok(Message::Sought) => read.sought += 1,
+                Ok(Message::Lost) | Err(_) => read.lost += 1,
+            }
+        }
+        read
+    }
+
+    fn load_op(&mut self, bytes: &[u8]) -> Option<()> {
+        let Ok(Entry::Message(op)) = record::parse(bytes) else { return None };
         let how = How::of(properties::get_str(op.properties, HOW));
         // 5.x writes several into one message.
         for half in std::str::from_utf8(op.body).ok()?.split(',').filter_map(|half| half.trim().parse().ok())

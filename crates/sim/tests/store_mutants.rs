@@ -290,7 +290,7 @@ fn a_checkpoint_and_a_power_cut() {
 
 #[test]
 fn a_checkpoint_before_its_queues_is_found() {
-    kills(Mutant::QueuesUnsynced, "left == right", a_checkpoint_and_a_power_cut);
+    kills(Mutant::QueuesUnsynced, "FoundNull", a_checkpoint_and_a_power_cut);
 }
 
 /// Everything but the flush of the log is done; then the power fails.
@@ -518,4 +518,113 @@ fn a_registration_of_some_topics() {
 #[test]
 fn a_route_that_shrinks_is_found() {
     kills_route(RouteMutant::RouteShrinks, "the route shrinks", a_registration_of_some_topics);
+}
+
+/// The bytes of a queue file are changed while the store is stopped.
+fn with_changed_entries(world: &mut World, number: u64, change: impl FnOnce(&mut [u8])) {
+    world.stop();
+    world.disk = world.disk.kill();
+    let bytes = world.options.queue_file_bytes;
+    let path = PathBuf::from(format!("/store/consumequeue/T/0/{:020}", number * bytes));
+    let mut entries = world.disk.bytes(&path).unwrap();
+    change(&mut entries);
+    world.disk.plant(&path, &entries).unwrap();
+    world.open();
+}
+
+/// Two queues, mixed in the log.
+fn mixed(rounds: usize) -> World {
+    let mut options = options(Flush::Sync);
+    options.retention.keep = Millis(1_000);
+    let mut world = World::on(MemDisk::new(), options);
+    for _ in 0..rounds {
+        for topic in ["T", "U"] {
+            world.append(topic, 0, 400).unwrap();
+        }
+        world.store().commit().unwrap();
+        world.settle();
+    }
+    world
+}
+
+fn offsets_of(world: &mut World) -> Vec<u64> {
+    world.consume("T", 0).into_iter().map(|(offset, _)| offset).collect()
+}
+
+/// An entry names the record of another queue that stands beside its own.
+fn an_entry_of_another_queue() {
+    let mut world = mixed(4);
+    let other = world.sent.iter().find(|sent| sent.topic == "U" && sent.offset == 1).unwrap();
+    let at = (other.end.0 - other.size).to_be_bytes();
+    with_changed_entries(&mut world, 0, |bytes| bytes[20..28].copy_from_slice(&at));
+    let store = world.store();
+    let slot = store.find_slot("T", QueueId(0)).unwrap();
+    let plan = store.plan(slot, QueueOffset(0), harness::LIMITS, &mut |_| true);
+    let mut bytes = Vec::new();
+    plan.slices.fill(&mut bytes).unwrap();
+    let topics: Vec<&str> =
+        kerolox_protocol::record::parse_all(&bytes).map(|record| record.unwrap().topic).collect();
+    assert_eq!(topics, ["T"], "another queue's message is read");
+    assert_eq!(offsets_of(&mut world), [0, 1, 2, 3]);
+}
+
+#[test]
+fn reading_another_queues_message_is_found() {
+    kills(Mutant::PlaceUnchecked, "another queue's message", an_entry_of_another_queue);
+}
+
+/// A bit of a tag's hash flips that no hash has.
+fn an_entry_with_an_impossible_hash() {
+    let mut world = mixed(4);
+    with_changed_entries(&mut world, 0, |bytes| bytes[20 + 12] ^= 4);
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let mut next = QueueOffset(0);
+    let mut count = 0;
+    while next < QueueOffset(4) {
+        let plan = world.store().plan(slot, next, harness::LIMITS, &mut |code| code == 65);
+        count += plan.count;
+        next = plan.next;
+        world.settle();
+    }
+    assert_eq!(count, 4, "a message with the wanted tag is passed over");
+}
+
+#[test]
+fn believing_an_impossible_entry_is_found() {
+    kills(Mutant::EntryUnchecked, "is passed over", an_entry_with_an_impossible_hash);
+}
+
+fn an_entry_without_sense() {
+    let mut world = mixed(4);
+    with_changed_entries(&mut world, 0, |bytes| bytes[20..28].fill(0x11));
+    assert_eq!(offsets_of(&mut world), [0, 1, 2, 3]);
+}
+
+#[test]
+fn not_mending_what_was_found_wrong_is_found() {
+    kills(Mutant::MendForgotten, "is stuck", an_entry_without_sense);
+}
+
+/// Deletion looks for the start of a queue by halving, and meets an entry that names the start of the log.
+fn deletion_past_a_wrong_entry() {
+    for entry in 30..60usize {
+        let mut world = mixed(60);
+        let within = entry % 10 * 20;
+        with_changed_entries(&mut world, entry as u64 / 10, |bytes| bytes[within..within + 8].fill(0));
+        world.store().delete_expired();
+        for _ in 0..3 {
+            world.pass(20_000);
+            world.settle();
+        }
+        let first = world.store().first();
+        let left = |sent: &&harness::Sent| sent.topic == "T" && sent.end.0 - sent.size >= first.0;
+        let expected: Vec<u64> = world.sent.iter().filter(left).map(|sent| sent.offset).collect();
+        assert!(first > LogOffset(0) && !expected.is_empty());
+        assert_eq!(offsets_of(&mut world), expected, "a queue begins behind its first message");
+    }
+}
+
+#[test]
+fn a_queues_start_that_a_wrong_entry_moves_is_found() {
+    kills(Mutant::StartUnchecked, "begins behind", deletion_past_a_wrong_entry);
 }

@@ -21,9 +21,8 @@ use crate::{
         QueueWrite,
         files::{Files, Touched},
     },
-    recover::{MendError, MendJob},
+    recover::{MendError, MendJob, Mended},
     smallfile::{self, Backup, Digest},
-    types::QueueSlot,
 };
 use kerolox_protocol::{LogOffset, Millis, record};
 use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
@@ -71,7 +70,7 @@ pub(crate) enum Outcome {
     Removed(io::Result<Vec<(u64, PathBuf)>>),
     Shrunk(io::Result<bool>),
     Cleaned(io::Result<Cleaned>),
-    Mended { slot: QueueSlot, result: Result<Vec<String>, MendError> },
+    Mended(Result<Mended, MendError>),
     Dropped(io::Result<()>),
 }
 
@@ -191,7 +190,7 @@ impl StoreJob {
             Work::Remove(remove) => Outcome::Removed(remove.run()),
             Work::Shrink(shrink) => Outcome::Shrunk(shrink.run()),
             Work::Clean(clean) => Outcome::Cleaned(clean.run()),
-            Work::Mend(mend) => Outcome::Mended { slot: mend.slot, result: mend.run() },
+            Work::Mend(mend) => Outcome::Mended(mend.run()),
             Work::Drop { disk, dir, topics } => {
                 let drop = |topic: &Arc<str>| drop_topic(&*disk, &dir.join(&**topic));
                 let result = topics.iter().try_for_each(drop).and_then(|()| disk.sync_dir(&dir));

@@ -39,6 +39,7 @@ pub mod tools;
 
 mod cold;
 mod dispatch;
+mod doubt;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod hash;
@@ -60,7 +61,7 @@ pub use job::{StoreDone, StoreJob};
 pub use line::{Level, Line};
 pub use open::{Cause, OpenError};
 pub use options::{Flush, Options, Retention};
-pub use read::{Boundary, Filled, Plan, PlanStatus, ReadAhead, ReadLimits, Rotten, Slices};
+pub use read::{Boundary, Filled, Message, Plan, PlanStatus, ReadAhead, ReadLimits, Rotten, Slices};
 pub use recover::Opened;
 pub use store::Store;
 pub use types::{

@@ -76,6 +76,14 @@ pub enum Mutant {
     LockShared,
     /// Queues keep their starts when the log files before them are deleted.
     MinForgotten,
+    /// A record counts as the message that a queue's entry was asked for, whatever it tells of its place.
+    PlaceUnchecked,
+    /// What a queue's entry tells is not compared with what is possible.
+    EntryUnchecked,
+    /// A queue file that was made again from the log is not put into its place.
+    MendForgotten,
+    /// Deletion moves the start of a queue up to where halving led, without a look at what goes.
+    StartUnchecked,
 }
 
 impl Mutant {
@@ -115,6 +123,10 @@ impl Mutant {
         Mutant::LocksLost,
         Mutant::LockShared,
         Mutant::MinForgotten,
+        Mutant::PlaceUnchecked,
+        Mutant::EntryUnchecked,
+        Mutant::MendForgotten,
+        Mutant::StartUnchecked,
     ];
 }
 

@@ -19,7 +19,9 @@ pub use slices::{Filled, Rotten, Slices};
 pub use time::Boundary;
 
 use crate::{
-    disk::around::is_bad_sector,
+    disk::around::is_device_error,
+    dispatch::DELAY_TOPIC,
+    doubt::Life,
     index,
     store::Store,
     types::{Bounds, QueueEntry, QueueSlot},
@@ -28,7 +30,8 @@ use kerolox_protocol::{
     LogOffset, Millis, QueueOffset,
     record::{Entry, parse},
 };
-use std::io;
+use slices::Reader;
+use std::{io, sync::Arc};
 
 /// Entries that one plan looks at, at least; more only if more messages are wanted. As the original.
 const SCAN_ENTRIES_MIN: usize = 800;
@@ -69,7 +72,8 @@ pub enum PlanStatus {
     OverflowBadly,
     /// Asked for a message that is gone.
     TooSmall,
-    /// The entry cannot be read: its file is missing, or the disk does not give it.
+    /// The entry does not lead to its message: its file is missing, the disk does not give it, or it is damaged. It is
+    /// made again from the log; nothing is passed over meanwhile.
     FoundNull,
 }
 
@@ -94,6 +98,35 @@ pub struct Plan {
     pub lag: u64,
 }
 
+impl Plan {
+    fn nothing(bounds: Bounds, from: QueueOffset) -> Plan {
+        let (status, slices) = (PlanStatus::Empty, Slices::default());
+        Plan { status, next: from, bounds, slices, first: from, count: 0, bytes: 0, lag: 0 }
+    }
+}
+
+/// What stands at a place of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Its record.
+    Record(Vec<u8>),
+    /// None, for good: the log has no such record.
+    Lost,
+    /// The entry does not lead to it. It is made again from the log by a job, and then it is to be asked for again.
+    Sought,
+}
+
+/// What an entry of a queue is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// It may lead to its message.
+    Message,
+    /// Its message is not in the log any more.
+    Gone,
+    /// It cannot be what was written for its message.
+    Wrong,
+}
+
 impl Store {
     /// Decides what a read of a queue returns. `accept` sees each entry's tags code. May read queue files.
     pub fn plan(
@@ -104,16 +137,7 @@ impl Store {
         accept: &mut dyn FnMut(i64) -> bool,
     ) -> Plan {
         let bounds = self.bounds(slot);
-        let nothing = |status, next| Plan {
-            status,
-            next,
-            bounds,
-            slices: Slices::default(),
-            first: from,
-            count: 0,
-            bytes: 0,
-            lag: 0,
-        };
+        let nothing = |status, next| Plan { status, next, ..Plan::nothing(bounds, from) };
         if bounds.max.0 == 0 {
             return nothing(PlanStatus::Empty, QueueOffset(0));
         }
@@ -137,52 +161,143 @@ impl Store {
         limits: ReadLimits,
         accept: &mut dyn FnMut(i64) -> bool,
     ) -> Plan {
+        let Some((life, topic, id)) = self.name(slot) else {
+            return Plan { status: PlanStatus::FoundNull, next: from, ..Plan::nothing(bounds, from) };
+        };
         let mut taken = Taken::new(self, limits);
         let (scan_max, count_max) = (SCAN_ENTRIES_MIN.max(limits.count), limits.count.max(1));
+        // Somebody met it before, and it is not made again yet.
+        let open = self.doubts.first_open(life, from.0).map_or(bounds.max, QueueOffset);
+        let until = bounds.max.min(open).min(from + scan_max as u64);
         let mut entries = Vec::new();
         let (mut first, mut next) = (from, from);
         let mut status = PlanStatus::NoMatched;
-        let mut is_sick = false;
-        let more = |next: QueueOffset| ((next.0 - from.0) as usize) < scan_max && next < bounds.max;
-        'scan: while more(next) && taken.count < count_max {
+        let mut behind = LogOffset(0);
+        'scan: while next < until && taken.count < count_max {
             entries.clear();
             let wanted = if next == from { count_max.min(SCAN_STEP) } else { SCAN_STEP };
-            let step = wanted.min(scan_max - (next.0 - from.0) as usize);
+            let step = wanted.min((until.0 - next.0) as usize);
             let read = self.entries(slot, next, step, &mut entries);
             if read.is_err() || entries.is_empty() {
-                // A file that will be made whole: nothing is passed over for it.
-                is_sick = read.is_err_and(|why| is_bad_sector(&why));
                 break;
             }
             for entry in &entries {
-                if taken.is_full(self, entry) {
-                    break 'scan;
+                let verdict = || self.doubts.verdict(life, next.0);
+                let worth = match self.worth(&topic, entry) {
+                    Worth::Wrong if verdict().is_some() => Worth::Gone,
+                    // Positions never go back in a queue.
+                    Worth::Message
+                        if entry.at < behind && verdict().is_none() && !mutant!(EntryUnchecked) =>
+                    {
+                        self.doubt_one_of(life, next);
+                        break 'scan;
+                    }
+                    worth => worth,
+                };
+                match worth {
+                    Worth::Wrong => {
+                        self.doubts.doubt(life, next.0);
+                        break 'scan;
+                    }
+                    Worth::Message if taken.is_full(self, entry) => break 'scan,
+                    Worth::Message => behind = entry.end(),
+                    Worth::Gone => {}
                 }
+                let at = next;
                 next += 1;
                 taken.lag = self.log.end().0.saturating_sub(entry.at.0);
-                if entry.is_blank() || entry.at < self.log.first() || self.in_damage(entry.at) {
+                if worth == Worth::Gone {
                     if taken.count == 0 {
                         status = PlanStatus::Removing;
                     }
-                } else if accept(entry.tags_code) && taken.take(self, entry).is_ok() {
+                } else if accept(entry.tags_code) {
+                    if taken.take(self, at, entry).is_err() {
+                        // Its log file cannot be opened: that passes, or ends in the next start.
+                        next = at;
+                        break 'scan;
+                    }
                     status = PlanStatus::Found;
                     if taken.count == 1 {
-                        first = QueueOffset(next.0 - 1);
+                        first = at;
                     }
                 }
             }
         }
-        if next == from && is_sick {
-            status = PlanStatus::FoundNull;
-        } else if next == from {
-            // As the original: on to the next file of the queue.
-            let per_file = self.files.per_file();
-            next = QueueOffset((from.0 / per_file + 1) * per_file).min(bounds.max);
+        if next == from {
             status = PlanStatus::FoundNull;
         }
         let Taken { mut slices, count, bytes, lag, .. } = taken;
-        slices.settle(&self.log, &self.blocks, self.confirmed().0);
+        let reader = Reader { topic, id, life, doubts: Arc::clone(&self.doubts) };
+        slices.settle(&self.log, &self.blocks, self.confirmed().0, reader);
         Plan { status, next, bounds, slices, first, count, bytes, lag }
+    }
+
+    /// An entry that names a place before that of its predecessor: one of the two is wrong.
+    fn doubt_one_of(&self, life: Life, second: QueueOffset) {
+        self.doubts.doubt(life, second.0);
+        if let Some(first) = second.0.checked_sub(1).filter(|at| self.doubts.verdict(life, *at).is_none()) {
+            self.doubts.doubt(life, first);
+        }
+    }
+
+    /// What an entry is worth by itself.
+    fn worth(&self, topic: &str, entry: &QueueEntry) -> Worth {
+        if entry.is_blank() {
+            return Worth::Gone;
+        }
+        // A hash of tags has 32 bits, and no queue begins before the log once the files before it are cleaned away.
+        let is_hash = topic == DELAY_TOPIC || i32::try_from(entry.tags_code).is_ok();
+        if (entry.at < self.starts_at() || !is_hash) && !mutant!(EntryUnchecked) {
+            return Worth::Wrong;
+        }
+        if entry.at < self.log.first() || self.in_damage(entry.at) {
+            return Worth::Gone;
+        }
+        // No check covers an entry, and what it tells is about to be read as a whole.
+        let size = u64::from(entry.size);
+        let in_file = self.log.segment_bytes() - entry.at.0 % self.log.segment_bytes();
+        let left = self.log.end().0.saturating_sub(entry.at.0).min(in_file);
+        let max = self.options.record_bytes_max().max(RECORD_BYTES_READ_MAX) as u64;
+        if size > left || size > max { Worth::Wrong } else { Worth::Message }
+    }
+
+    /// The message of a queue at an offset: its whole record, of which all is checked, its body too. Reads files.
+    pub fn message(&self, slot: QueueSlot, at: QueueOffset) -> io::Result<Message> {
+        let Some((life, topic, id)) = self.name(slot) else { return Ok(Message::Lost) };
+        if self.doubts.first_open(life, at.0) == Some(at.0) {
+            return Ok(Message::Sought);
+        }
+        let entry = match self.entry(slot, at) {
+            Ok(Some(entry)) => entry,
+            // That was noted.
+            Ok(None) => return Ok(Message::Sought),
+            Err(why) if is_device_error(&why) => return Ok(Message::Sought),
+            Err(why) => return Err(why),
+        };
+        match self.worth(&topic, &entry) {
+            Worth::Gone => return Ok(Message::Lost),
+            Worth::Wrong => return Ok(self.missed(life, at)),
+            Worth::Message => {}
+        }
+        let bytes = match self.record(entry.at) {
+            Err(why) if is_device_error(&why) => None,
+            read => read?,
+        };
+        let reader = Reader { topic, id, life, doubts: Arc::clone(&self.doubts) };
+        let is_it = bytes.as_deref().is_some_and(|bytes| {
+            let Ok(Entry::Message(record)) = parse(bytes) else { return false };
+            record.size == entry.size && reader.wants(&record, at.0)
+        });
+        Ok(bytes.filter(|_| is_it).map_or_else(|| self.missed(life, at), Message::Record))
+    }
+
+    /// A message is not where its entry says.
+    fn missed(&self, life: Life, at: QueueOffset) -> Message {
+        if self.doubts.verdict(life, at.0).is_some() {
+            return Message::Lost;
+        }
+        self.doubts.doubt(life, at.0);
+        Message::Sought
     }
 
     /// Records of a topic whose key has the same hash as `key`, stored in a time; the caller compares the keys.
@@ -292,21 +407,9 @@ impl Taken {
         true
     }
 
-    fn take(&mut self, store: &Store, entry: &QueueEntry) -> io::Result<()> {
-        // No check covers an entry, and what it tells is about to be read as a whole.
-        let size = u64::from(entry.size);
-        let in_file = store.log.segment_bytes() - entry.at.0 % store.log.segment_bytes();
-        let left = self.end.saturating_sub(entry.at.0).min(in_file);
-        if size > left || size > store.options.record_bytes_max().max(RECORD_BYTES_READ_MAX) as u64 {
-            tracing::warn!(
-                at = entry.at.0,
-                size,
-                "a queue names a record of an impossible size; it is passed over"
-            );
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+    fn take(&mut self, store: &Store, at: QueueOffset, entry: &QueueEntry) -> io::Result<()> {
         let cold = self.end.saturating_sub(entry.at.0) > self.warm;
-        self.slices.push(&store.log, entry, cold)?;
+        self.slices.push(&store.log, at, entry, cold)?;
         self.count += 1;
         self.bytes += u64::from(entry.size);
         Ok(())

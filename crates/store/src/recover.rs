@@ -13,6 +13,7 @@
 
 mod aside;
 mod dirs;
+mod image;
 mod mend;
 mod places;
 mod queues;
@@ -39,7 +40,7 @@ use crate::{
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
 use mend::Mend;
-pub(crate) use mend::{MendError, MendJob};
+pub(crate) use mend::{MendError, MendJob, Mended};
 use scan::{Cursor, Found, Lost};
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
 
@@ -306,14 +307,9 @@ impl Recovery<'_> {
                 let slot = self.queues.slot(&topic.name, *id);
                 let begin = queues::begin(&**self.disk, &self.files, &topic.name, *id, (*min, *next))
                     .map_err(OpenError::io(self.files.queue_dir(&topic.name, *id)))?;
-                let is_before_log = |recovery: &Self| recovery.is_before_log(slot, &topic.name, *id, begin);
                 let queue = (slot, &*topic.name, *id);
-                if begin > *min && !self.past_bad_sectors(queue, ends.covers.0, is_before_log)? {
-                    let name = &topic.name;
-                    let line = format!("queue {id} of {name} begins at {begin}: no file has what is before");
-                    self.report.lines.push(Line::warn(line));
-                }
-                self.queues.restore(slot, begin, *next);
+                let is_gone = begin == *min || self.is_gone_before(queue, begin, ends.covers.0)?;
+                self.queues.restore(slot, if is_gone { begin } else { *min }, *next);
             }
         }
         self.last_ms = ends.last_ms;
@@ -322,29 +318,52 @@ impl Recovery<'_> {
         Ok(ends.covers.0)
     }
 
+    /// Whether nothing is left of a queue before `begin`, where its files begin. They may also be missing, and are
+    /// made again when a reader comes there.
+    fn is_gone_before(
+        &mut self,
+        queue: (QueueSlot, &str, QueueId),
+        begin: u64,
+        end: u64,
+    ) -> Result<bool, OpenError> {
+        let (slot, topic, id) = queue;
+        let at = self.past_bad_sectors(queue, end, |recovery| {
+            let mut entries = Vec::new();
+            recovery.files.read(slot, topic, id, begin, 1, &mut entries)?;
+            Ok(entries.first().map(|entry| entry.at))
+        })?;
+        if at.is_some_and(|at| at < self.log.first()) {
+            return Ok(true);
+        }
+        let has = self.mend(queue, end).has(begin - 1, at.map_or(end, |at| at.0));
+        if has.map_err(OpenError::io(self.log.dir()))? {
+            return Ok(false);
+        }
+        let line = format!("queue {id} of {topic} begins at {begin}: no file has what is before");
+        self.report.lines.push(Line::warn(line));
+        Ok(true)
+    }
+
     /// What `read` gives of a queue's files; where the disk cannot read them, they are made whole first.
     fn past_bad_sectors<T>(
         &mut self,
-        (slot, topic, id): (QueueSlot, &str, QueueId),
+        queue: (QueueSlot, &str, QueueId),
         end: u64,
         read: impl Fn(&Self) -> io::Result<T>,
     ) -> Result<T, OpenError> {
-        let dir = self.files.queue_dir(topic, id);
+        let dir = self.files.queue_dir(queue.1, queue.2);
         match read(self) {
             Err(why) if is_bad_sector(&why) => {}
             read => return read.map_err(OpenError::io(dir)),
         }
-        let (disk, root, files, levels) = (self.disk, &*self.root, &self.files, &*self.levels);
-        let mend = Mend { disk, root, files, log: &self.log, end, levels, slot, topic, id };
-        self.report.lines.extend(mend.at_start()?);
+        let lines = self.mend(queue, end).at_start()?;
+        self.report.lines.extend(lines);
         read(self).map_err(OpenError::io(dir))
     }
 
-    /// Whether the record of an entry is gone with its log file, and thereby those of all entries before.
-    fn is_before_log(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> io::Result<bool> {
-        let mut entries = Vec::new();
-        self.files.read(slot, topic, id, at, 1, &mut entries)?;
-        Ok(entries.first().is_some_and(|entry| entry.at < self.log.first()))
+    fn mend<'a>(&'a self, (slot, topic, id): (QueueSlot, &'a str, QueueId), end: u64) -> Mend<'a> {
+        let (disk, root, files, levels) = (self.disk, &*self.root, &self.files, &*self.levels);
+        Mend { disk, root, files, log: &self.log, end, levels, slot, topic, id, met: None }
     }
 
     fn restore_slowly(&mut self, left: &Left) -> Result<u64, OpenError> {
@@ -355,7 +374,7 @@ impl Recovery<'_> {
         let first = log.first().0;
         let lines = &mut self.report.lines;
         queues::restore_all(&**disk, files, first, from, &mut self.queues, lines, &|(slot, topic, id)| {
-            Mend { disk, root, files, log, end: from, levels, slot, topic, id }.at_start()
+            Mend { disk, root, files, log, end: from, levels, slot, topic, id, met: None }.at_start()
         })?;
         Ok(from)
     }
@@ -688,7 +707,7 @@ impl Recovery<'_> {
             let (disk, root, files, log, levels) =
                 (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
             let cleared = queues::clear_behind(files, &self.queues, &|(slot, topic, id)| {
-                Mend { disk, root, files, log, end, levels, slot, topic, id }.at_start()
+                Mend { disk, root, files, log, end, levels, slot, topic, id, met: None }.at_start()
             });
             self.report.lines.extend(cleared?);
         }

@@ -12,6 +12,7 @@ use crate::{
     checkpoint::{self, Lock},
     cold::{Cold, Gate},
     disk::{Disk, around::is_bad_sector},
+    doubt::{Doubts, Life},
     index::Index,
     job::Flushed,
     log::Log,
@@ -23,13 +24,7 @@ use crate::{
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
-use std::{
-    cell::RefCell,
-    collections::{BTreeSet, VecDeque},
-    io,
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::VecDeque, io, ops::Range, sync::Arc};
 
 /// The storage engine of one directory.
 #[derive(Debug)]
@@ -62,8 +57,10 @@ pub struct Store {
     trimmed: Vec<Trimmed>,
     used_percent: u32,
     pub(crate) gate: Gate,
-    /// Queues of whose files the disk cannot read a part, as a reader found out.
-    sick: RefCell<BTreeSet<QueueSlot>>,
+    /// Entries of queues that do not lead to their messages, as readers found out.
+    pub(crate) doubts: Arc<Doubts>,
+    /// Queues whose entries were looked at since [`Store::take_mended`].
+    mended: Vec<QueueSlot>,
     /// How far readers of the old part were read ahead.
     pub(crate) streams: Streams,
     /// Parts of the log that readers share.
@@ -108,11 +105,15 @@ impl Store {
             trimmed: Vec::new(),
             used_percent: 0,
             gate: Gate::default(),
-            sick: RefCell::default(),
+            doubts: Arc::default(),
+            mended: Vec::new(),
             streams: Streams::default(),
             blocks: Arc::default(),
             _lock: recovered.lock,
         };
+        if report.clean {
+            store.agenda.set_starts(store.log.first());
+        }
         let root = &store.options.paths.root;
         store.agenda.trash = trash::Trash::found(&*store.disk, root).map_err(OpenError::io(root))?;
         store.remember(&report).map_err(OpenError::io(&store.options.paths.root))?;
@@ -268,11 +269,30 @@ impl Store {
         n: usize,
         into: &mut Vec<QueueEntry>,
     ) -> io::Result<()> {
+        let before = into.len();
         let read = self.queues.entries((&self.files, &self.gate), slot, from, n, into);
-        if read.as_ref().is_err_and(is_bad_sector) {
-            self.sick.borrow_mut().insert(slot);
+        let is_missing = match &read {
+            Ok(()) => into.len() == before && n > 0 && self.bounds(slot).has(from),
+            // A file may have been made, and never got its length.
+            Err(why) => is_bad_sector(why) || why.kind() == io::ErrorKind::UnexpectedEof,
+        };
+        if is_missing && let Some((life, ..)) = self.name(slot) {
+            self.doubts.doubt(life, from.0);
         }
         read
+    }
+
+    /// A queue, as long as it is not deleted, and its names.
+    pub(crate) fn name(&self, slot: QueueSlot) -> Option<(Life, Arc<str>, QueueId)> {
+        let queue = self.queues.get(slot)?;
+        let life = Life { slot, generation: queue.generation };
+        Some((life, Arc::clone(self.queues.topic_name(queue)?), queue.id))
+    }
+
+    /// Queues of which entries that did not lead to their messages were looked at since the last call: who waits for
+    /// them may ask again.
+    pub fn take_mended(&mut self) -> Vec<QueueSlot> {
+        std::mem::take(&mut self.mended)
     }
 
     /// From now on reads of what is not in memory fail with [`io::ErrorKind::WouldBlock`] and are collected, but

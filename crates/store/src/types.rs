@@ -69,6 +69,13 @@ pub struct Bounds {
     pub max: QueueOffset,
 }
 
+impl Bounds {
+    /// Whether readers see an entry there.
+    pub fn has(&self, at: QueueOffset) -> bool {
+        self.min <= at && at < self.max
+    }
+}
+
 /// A queue in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueInfo {

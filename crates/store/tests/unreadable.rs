@@ -5,10 +5,10 @@ mod said;
 
 mod harness;
 
-use harness::{LIMITS, Sent, World, next_plan, options};
-use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, record::parse_all};
+use harness::{LIMITS, Sent, World, options};
+use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
 use kerolox_store::{
-    Cause, Filled, Flush, Level, PlanStatus, Store,
+    Cause, Flush, Level, PlanStatus, Store,
     disk::{
         Disk,
         memory::{Call, MemDisk},
@@ -70,35 +70,13 @@ fn is_hit(sent: &Sent, at: u64, len: u64) -> bool {
     sent.end.0 - sent.size < at + len && at < sent.end.0
 }
 
-/// Offsets and bodies of a queue, the way a consumer gets them who is sent on behind what is lost.
-fn read_on(store: &Store, topic: &str, queue: u32) -> Vec<(u64, Vec<u8>)> {
-    let Some(slot) = store.find_slot(topic, QueueId(queue)) else { return Vec::new() };
-    let mut next = store.bounds(slot).min;
-    let mut found = Vec::new();
-    while let Some(plan) = next_plan(store, topic, queue, next) {
-        let mut bytes = Vec::new();
-        let filled = plan.slices.fill(&mut bytes).unwrap();
-        for record in parse_all(&bytes) {
-            let record = record.unwrap();
-            assert!(record.crc_matches());
-            found.push((record.queue_offset as u64, record.body.to_vec()));
-        }
-        next = match filled {
-            Filled::Until(rotten) if rotten.before == 0 => plan.first + 1,
-            Filled::Until(rotten) => QueueOffset(rotten.last_offset.unwrap() as u64 + 1),
-            _ => plan.next,
-        };
-    }
-    found
-}
-
 /// Everything that was sent and not hit is read, each at its old offset.
-fn all_but(world: &World, at: u64, len: u64) {
+fn all_but(world: &mut World, at: u64, len: u64) {
     for (topic, queue) in [("A", 0), ("A", 1), ("B", 0), ("B", 1), ("C", 0), ("C", 1)] {
         let of_queue = world.sent.iter().filter(|sent| (&*sent.topic, sent.queue) == (topic, queue));
         let left = of_queue.filter(|sent| !is_hit(sent, at, len));
-        let expected: Vec<_> = left.map(|sent| (sent.offset, sent.body.clone())).collect();
-        let found = read_on(world.store.as_ref().unwrap(), topic, queue);
+        let expected: Vec<(u64, Vec<u8>)> = left.map(|sent| (sent.offset, sent.body.clone())).collect();
+        let found = world.consume(topic, queue);
         assert_eq!(found, expected, "{at}: {:?}", world.opened.lines);
     }
 }
@@ -141,7 +119,7 @@ fn a_bad_sector_in_what_is_read_again_costs_what_it_hit_and_is_told_once() {
         }
         let hit = world.sent.iter().filter(|sent| is_hit(sent, at, SECTOR)).count();
         assert!(damage_lines(&world) == 1 || hit == 0, "{at} {power_cut}: {:?}", world.opened.lines);
-        all_but(&world, at, SECTOR);
+        all_but(&mut world, at, SECTOR);
         let next = world.append("A", 0, 100).unwrap();
         let before =
             world.sent.iter().rev().skip(1).find(|sent| sent.topic == "A" && sent.queue == 0).unwrap();
@@ -154,7 +132,7 @@ fn a_bad_sector_in_what_is_read_again_costs_what_it_hit_and_is_told_once() {
         world.disk = world.disk.kill();
         world.open();
         assert_eq!(damage_lines(&world), 0, "{at} {power_cut}: told once");
-        all_but(&world, at, SECTOR);
+        all_but(&mut world, at, SECTOR);
         world.sent.pop();
         world.store = None;
     }
@@ -288,7 +266,7 @@ fn a_log_whose_end_cannot_be_read_is_mended_by_a_repair() {
             assert_eq!(try_open(&mut world), None, "{stopped} {bad:?}: {steps:?}");
             let is_lost = |sent: &Sent| bad.iter().any(|at| is_hit(sent, at / SECTOR * SECTOR, SECTOR));
             world.sent.retain(|sent| !is_lost(sent));
-            all_but(&world, 0, 0);
+            all_but(&mut world, 0, 0);
             assert!(world.store().end().0 >= end, "nothing is cut off: {:?}", world.opened.lines);
             world.append("D", 0, 100).unwrap();
             world.store().commit().unwrap();
@@ -297,7 +275,7 @@ fn a_log_whose_end_cannot_be_read_is_mended_by_a_repair() {
             world.disk = world.disk.kill();
             world.open();
             assert_eq!(damage_lines(&world), 0, "{stopped} {bad:?}: {:?}", world.opened.lines);
-            all_but(&world, 0, 0);
+            all_but(&mut world, 0, 0);
             world.store = None;
             world.sent.clone_from(&sent);
         }
@@ -554,7 +532,7 @@ fn an_entry_whose_record_is_lost_too_keeps_its_place() {
     let slot = store.find_slot("A", QueueId(0)).unwrap();
     store.plan(slot, QueueOffset(30), LIMITS, &mut |_| true);
     world.settle();
-    all_but(&world, hit, SECTOR);
+    all_but(&mut world, hit, SECTOR);
 }
 
 #[test]
@@ -584,7 +562,7 @@ fn an_index_that_cannot_be_read_is_set_aside_and_the_newest_keys_are_read_again(
                 if is_newest && is_aside == 1 {
                     world.check();
                 }
-                all_but(&world, 0, 0);
+                all_but(&mut world, 0, 0);
                 world.stop();
                 world.disk = world.disk.kill();
                 world.open();

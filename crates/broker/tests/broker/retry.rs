@@ -3,6 +3,7 @@
 use crate::{
     asks::*,
     rig::{Ask, Rig, options},
+    rot::small,
 };
 use kerolox_protocol::{code, properties, rpc::produce::SendRequestV2};
 use std::path::Path;
@@ -47,7 +48,7 @@ fn levels_beyond_the_last_count_as_the_last() {
 }
 
 #[test]
-fn missing_entries_do_not_hold_up_their_level() {
+fn missing_entries_of_delayed_messages_are_made_again() {
     let mut options = options();
     options.store.mapped_file_size_consume_queue.0 = 10 * 20;
     let mut rig = Rig::with(options.clone());
@@ -66,10 +67,65 @@ fn missing_entries_do_not_hold_up_their_level() {
     let mut rig = Rig::on(disk, options, now);
     rig.advance(2_000);
     let got = rig.ask(pull(9, "T", 0));
-    let expected: Vec<String> =
-        (0..40).filter(|n| !(10..20).contains(n) && *n != 25).map(|n| n.to_string()).collect();
-    assert_eq!(got.bodies(), expected);
+    let expected: Vec<String> = (0..32).map(|n| n.to_string()).collect();
+    assert_eq!(got.bodies(), expected, "as many as one answer holds");
+    assert_eq!(rig.ask(pull(9, "T", 32)).bodies().len(), 8);
     assert_eq!(count(&mut rig.kill(), "T"), expected.len(), "each once");
+}
+
+#[test]
+fn a_flipped_bit_of_a_delayed_messages_entry_neither_hurries_nor_loses_it() {
+    let mut rig = Rig::with(small());
+    // Another message stands at position 0 of the log, and one more behind.
+    for n in 0..3 {
+        rig.ask(send_with(1, "T", &format!("{n}"), &[("DELAY", "2")]));
+        rig.ask(send(1, "U", "other"));
+        rig.advance(1_000);
+    }
+    let now = rig.now;
+    let disk = rig.stop();
+    let path = Path::new("/store/consumequeue/SCHEDULE_TOPIC_XXXX/1/00000000000000000000");
+    for entry in 0..3 {
+        for bit in 0..160u32 {
+            let disk = disk.kill();
+            disk.flip(path, entry * 20 + u64::from(bit / 8), bit % 8).unwrap();
+            let mut rig = Rig::on(disk, small(), now);
+            // Level 2 is five seconds, and three have passed for the first.
+            for (n, ms) in [1_990, 1_000, 1_000].into_iter().enumerate() {
+                rig.advance(ms);
+                assert!(count(&mut rig, "T") <= n, "entry {entry}, bit {bit}: none before its time");
+            }
+            rig.advance(1_000);
+            let got = rig.ask(pull(9, "T", 0));
+            assert_eq!(got.bodies(), ["0", "1", "2"], "entry {entry}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_a_delayed_message_that_names_another_is_made_again() {
+    let mut rig = Rig::with(small());
+    rig.ask(send_with(1, "T", "first", &[("DELAY", "2")]));
+    rig.ask(send_with(1, "T", "second", &[("DELAY", "2")]));
+    let now = rig.now;
+    let disk = rig.stop();
+    let path = Path::new("/store/consumequeue/SCHEDULE_TOPIC_XXXX/1/00000000000000000000");
+    let whole = disk.bytes(path).unwrap();
+    // The second stands in the first one's place; an entry of the log's start, due long ago.
+    let mut start = whole.clone();
+    start[..8].fill(0);
+    start[12..20].fill(0);
+    let mut double = whole.clone();
+    double.copy_within(20..40, 0);
+    for bytes in [start, double] {
+        let disk = disk.kill();
+        disk.plant(path, &bytes).unwrap();
+        let mut rig = Rig::on(disk, small(), now);
+        rig.advance(4_980);
+        assert_eq!(count(&mut rig, "T"), 0);
+        rig.advance(200);
+        assert_eq!(rig.ask(pull(9, "T", 0)).bodies(), ["first", "second"]);
+    }
 }
 
 #[test]

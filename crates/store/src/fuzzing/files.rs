@@ -43,13 +43,13 @@ fn choice(bytes: &[u8]) -> (u8, &[u8]) {
 
 /// Opens twice and finds the same; everything is read on the way.
 fn opens_alike(disk: &crate::disk::memory::MemDisk) {
-    let Some((store, opened)) = open(disk) else { return };
-    let (end, seen) = (store.end(), everything(&store));
+    let Some((mut store, opened)) = open(disk) else { return };
+    let (end, seen) = (store.end(), everything(&mut store));
     drop(store);
     let disk = disk.kill();
     let again = Store::open(disk.handle(), image::options(), NOW.wall);
-    let (again, report) = again.unwrap_or_else(|why| panic!("it opened once: {why}"));
-    assert_eq!((again.end(), everything(&again)), (end, seen), "{opened:?} {report:?}");
+    let (mut again, report) = again.unwrap_or_else(|why| panic!("it opened once: {why}"));
+    assert_eq!((again.end(), everything(&mut again)), (end, seen), "{opened:?} {report:?}");
 }
 
 /// The bytes are the first file of a log. Bits of the first byte: a crash left it, our own notes are gone, and

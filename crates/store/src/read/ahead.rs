@@ -67,13 +67,14 @@ impl Store {
     /// What should be read ahead of who gets these records, unless they are near the end of the log.
     pub fn read_ahead(&mut self, slices: &Slices) -> Option<ReadAhead> {
         let Range { start, end } = slices.range()?;
-        if !slices.is_far() || slices.total_len().saturating_mul(SPARSE) < end - start {
+        if !slices.is_far() || slices.total_len().saturating_mul(SPARSE) < end.saturating_sub(start) {
             return None;
         }
         let wanted = self.streams.next(end)?;
         let (file, base) = self.log.file_at(wanted.start)?.ok()?;
+        // What was asked for before may reach behind the last file.
         let files_end = base + self.log.segment_bytes();
-        let len = wanted.end.min(files_end) - wanted.start;
+        let len = wanted.end.min(files_end).checked_sub(wanted.start)?;
         Some(ReadAhead { file, at: wanted.start - base, len })
     }
 }

@@ -6,12 +6,13 @@ use crate::{
         File,
         around::{first_in, is_device_error, read_around},
     },
+    doubt::{Doubts, Life, Verdict},
     log::Log,
     types::QueueEntry,
 };
 use kerolox_protocol::{
-    LogOffset,
-    record::{Entry, parse, parse_all},
+    LogOffset, QueueId, QueueOffset,
+    record::{Entry, Record, parse},
 };
 use std::{io, ops::Range, sync::Arc};
 
@@ -25,21 +26,46 @@ pub struct Slices {
     shared: Option<Shared>,
 }
 
-/// Blocks that other readers have read, and how much of the log may be read into them.
+/// What all parts have in common.
 #[derive(Debug, Clone)]
 struct Shared {
+    /// Blocks that other readers have read.
     blocks: Arc<Blocks>,
-    /// What is written, or at least confirmed.
+    /// How much of the log may be read into them: what is written, or at least confirmed.
     end: u64,
     segment_bytes: u64,
+    queue: Reader,
 }
 
-/// Records that stand back to back.
+/// The queue whose messages are wanted, and where it is noted that its entries lead to others.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    pub(super) topic: Arc<str>,
+    pub(super) id: QueueId,
+    pub(super) life: Life,
+    pub(super) doubts: Arc<Doubts>,
+}
+
+impl Reader {
+    /// Whether this is the message of that offset. A 4.9 broker may have counted otherwise when it stored it: that is
+    /// known once its neighbours were looked at.
+    pub(super) fn wants(&self, record: &Record<'_>, offset: u64) -> bool {
+        let is_of_queue = record.queue_id == self.id.wire() && record.topic == &*self.topic;
+        let is_told = record.queue_offset == QueueOffset(offset).wire();
+        is_of_queue && (is_told || self.doubts.verdict(self.life, offset) == Some(Verdict::Right))
+            || mutant!(PlaceUnchecked)
+    }
+}
+
+/// Messages that follow each other in their queue, and whose records stand back to back.
 #[derive(Debug, Clone)]
 struct Part {
     /// Log position of the first.
     at: u64,
     len: u64,
+    /// Its offset in its queue.
+    first: u64,
+    count: u64,
     from: From,
 }
 
@@ -61,16 +87,16 @@ pub enum Filled {
     Until(Rotten),
 }
 
-/// Bytes that are no record although a queue names one there, or that the disk does not give: it no longer holds
-/// what was stored.
+/// A message that is not where its queue says: no record stands there, or another one, or the disk does not give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotten {
-    /// Where they stand in the log.
+    /// Where it should stand in the log.
     pub at: LogOffset,
-    /// Records before it.
-    pub before: usize,
-    /// The offset that the last of these tells of itself.
-    pub last_offset: Option<i64>,
+    /// Its place in its queue.
+    pub offset: QueueOffset,
+    /// The log was searched for it before: it is lost, and whoever reads goes on behind it. Otherwise that is to be
+    /// found out, and it is to be asked for again.
+    pub is_lost: bool,
 }
 
 impl Slices {
@@ -90,10 +116,11 @@ impl Slices {
         self.runs().any(is_on_device)
     }
 
-    /// Appends all records to `out`, up to the first that is none. Reads files. Each is checked to be a record that
-    /// stands at its place: a disk that read from elsewhere, or rots, must not be believed. Bodies are not compared
-    /// with their CRC: that is the reader's, who has the message last. One that the device does not give counts as
-    /// none: where a read fails, it is done again in smaller and smaller pieces.
+    /// Appends all records to `out`, up to the first that is not the message that was asked for. Reads files. Each is
+    /// checked to stand at its place, and to be of that queue and offset: neither a disk that read from elsewhere, or
+    /// rots, nor a queue's entry is believed. Bodies are not compared with their CRC: that is the reader's, who has
+    /// the message last. One that the device does not give counts as none: where a read fails, it is done again in
+    /// smaller and smaller pieces.
     pub fn fill(&self, out: &mut Vec<u8>) -> io::Result<Filled> {
         self.read(out, Wait::Yes)
     }
@@ -129,15 +156,18 @@ impl Slices {
     }
 
     fn read(&self, out: &mut Vec<u8>, wait: Wait) -> io::Result<Filled> {
+        let Some(Shared { queue, .. }) = &self.shared else { return Ok(Filled::All) };
         let before = out.len();
         for run in self.runs() {
             match self.read_run(run, out, wait) {
                 Ok(None) => {}
-                Ok(Some(Stop::Rotten(at))) => {
-                    let good = parse_all(out.get(before..).unwrap_or(&[])).flatten();
-                    let (before, last_offset) =
-                        good.fold((0, None), |(n, _), record| (n + 1, Some(record.queue_offset)));
-                    return Ok(Filled::Until(Rotten { at: LogOffset(at), before, last_offset }));
+                Ok(Some(Stop::Rotten { at, offset })) => {
+                    let is_lost = queue.doubts.verdict(queue.life, offset).is_some();
+                    if !is_lost {
+                        queue.doubts.doubt(queue.life, offset);
+                    }
+                    let (at, offset) = (LogOffset(at), QueueOffset(offset));
+                    return Ok(Filled::Until(Rotten { at, offset, is_lost }));
                 }
                 Ok(Some(Stop::NotCached)) => {
                     out.truncate(before);
@@ -153,13 +183,14 @@ impl Slices {
     }
 
     fn read_run(&self, run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
-        match (&self.shared, run) {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        match run {
             // With something between them. Who may wait reads what nobody has in memory.
-            (Some(shared), [Part { from: From::File(file, base), .. }, _, ..]) if wait == Wait::No => {
+            [Part { from: From::File(file, base), .. }, _, ..] if wait == Wait::No => {
                 let end = shared.end.min(base + shared.segment_bytes);
-                read_shared(&shared.blocks, Source { file: &**file, base: *base, end }, run, out)
+                read_shared(shared, Source { file: &**file, base: *base, end }, run, out)
             }
-            _ => read_run(run, out, wait),
+            _ => read_run(&shared.queue, run, out, wait),
         }
     }
 
@@ -173,28 +204,37 @@ impl Slices {
         })
     }
 
-    pub(super) fn push(&mut self, log: &Log, entry: &QueueEntry, cold: bool) -> io::Result<()> {
+    /// Adds the message of an entry, which stands at `offset` of the queue.
+    pub(super) fn push(
+        &mut self,
+        log: &Log,
+        offset: QueueOffset,
+        entry: &QueueEntry,
+        cold: bool,
+    ) -> io::Result<()> {
         let (at, len) = (entry.at.0, u64::from(entry.size));
         self.cold |= cold;
         if let Some(last) = self.parts.last_mut()
             && last.at + last.len == at
+            && last.first + last.count == offset.0
             && let From::File(_, base) = last.from
             && at + len <= base + log.segment_bytes()
         {
             last.len += len;
+            last.count += 1;
             self.len += len;
             return Ok(());
         }
         let (file, base) = log.file_at(at).ok_or(io::ErrorKind::NotFound)??;
-        self.parts.push(Part { at, len, from: From::File(file, base) });
+        self.parts.push(Part { at, len, first: offset.0, count: 1, from: From::File(file, base) });
         self.len += len;
         Ok(())
     }
 
     /// Takes what is still in memory, so that no file is read for it. Of what else is below `end`, blocks may be read.
-    pub(super) fn settle(&mut self, log: &Log, blocks: &Arc<Blocks>, end: u64) {
+    pub(super) fn settle(&mut self, log: &Log, blocks: &Arc<Blocks>, end: u64, queue: Reader) {
         let segment_bytes = log.segment_bytes();
-        self.shared = Some(Shared { blocks: Arc::clone(blocks), end, segment_bytes });
+        self.shared = Some(Shared { blocks: Arc::clone(blocks), end, segment_bytes, queue });
         for part in &mut self.parts {
             if part.len <= SETTLE_MAX
                 && let Some(bytes) = log.in_memory(part.at, part.len as usize)
@@ -253,23 +293,23 @@ fn span(run: &[Part]) -> u64 {
 enum Stop {
     /// It would have to wait; what was appended is of no use.
     NotCached,
-    /// What stands at this position is no record; what was appended stands before.
-    Rotten(u64),
+    /// What stands at this position is not the message of this offset; what was appended stands before.
+    Rotten { at: u64, offset: u64 },
 }
 
 /// Takes neighbours from blocks, and checks each.
 fn read_shared(
-    blocks: &Blocks,
+    shared: &Shared,
     source: Source<'_>,
     run: &[Part],
     out: &mut Vec<u8>,
 ) -> io::Result<Option<Stop>> {
     let before = out.len();
     let parts = run.iter().map(|part| part.at..part.at + part.len);
-    if !is_cached(blocks.copy(source, parts, out))? {
+    if !is_cached(shared.blocks.copy(source, parts, out))? {
         return Ok(Some(Stop::NotCached));
     }
-    Ok(check(run, out, before, &[]))
+    Ok(check(&shared.queue, run, out, before, &[]))
 }
 
 /// What a read that may not wait came to. Where the device fails, smaller pieces are asked for by who may wait.
@@ -281,22 +321,27 @@ fn is_cached(read: io::Result<bool>) -> io::Result<bool> {
 }
 
 /// Checks the records of neighbours, which stand back to back from `at` of `out` on, and cuts `out` at the first that
-/// is none.
-fn check(run: &[Part], out: &mut Vec<u8>, mut at: usize, holes: &[Range<u64>]) -> Option<Stop> {
+/// is not what was asked for.
+fn check(
+    queue: &Reader,
+    run: &[Part],
+    out: &mut Vec<u8>,
+    mut at: usize,
+    holes: &[Range<u64>],
+) -> Option<Stop> {
     for part in run {
-        let len = part.len as usize;
-        let good = good(out.get(at..at + len).unwrap_or(&[]), part.at, holes);
-        at += good;
-        if good < len {
+        let (good, count) = good(queue, part, out.get(at..at + part.len as usize).unwrap_or(&[]), holes);
+        at += good as usize;
+        if count < part.count {
             out.truncate(at);
-            return Some(Stop::Rotten(part.at + good as u64));
+            return Some(Stop::Rotten { at: part.at + good, offset: part.first + count });
         }
     }
     None
 }
 
 /// Reads neighbours at once, drops what is between them, and checks each.
-fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
+fn read_run(queue: &Reader, run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
     let Some(first) = run.first() else { return Ok(None) };
     let before = out.len();
     // In ordinary times empty, and then it costs nothing.
@@ -325,24 +370,28 @@ fn read_run(run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<St
         end += len;
     }
     out.truncate(end);
-    Ok(check(run, out, before, &holes))
+    Ok(check(queue, run, out, before, &holes))
 }
 
-/// How many of the bytes are records that stand back to back from `at` on, with nothing of them in `holes`.
-fn good(bytes: &[u8], at: u64, holes: &[Range<u64>]) -> usize {
-    let mut done = 0;
-    while let Ok(Entry::Message(record)) = parse(bytes.get(done..).unwrap_or(&[])) {
-        let stands_here = record.physical_offset == (at + done as u64) as i64;
-        if !stands_here && !mutant!(PositionUnchecked) {
+/// How many of a part's bytes, and of its messages, are as they should be, with nothing of them in `holes`.
+fn good(queue: &Reader, part: &Part, bytes: &[u8], holes: &[Range<u64>]) -> (u64, u64) {
+    let (mut done, mut count) = (0, 0);
+    while count < part.count {
+        let at = part.at + done;
+        let Ok(Entry::Message(record)) = parse(bytes.get(done as usize..).unwrap_or(&[])) else { break };
+        let stands_here = record.physical_offset == LogOffset(at).wire() || mutant!(PositionUnchecked);
+        let end = done + u64::from(record.size);
+        // Where one ends the next begins; the last one ends with the part.
+        let is_whole = end <= part.len && (count + 1 < part.count || end == part.len);
+        if !stands_here || !is_whole || !queue.wants(&record, part.first + count) {
             break;
         }
-        let place = at + done as u64..at + done as u64 + u64::from(record.size);
-        if !holes.is_empty() && first_in(holes, &place).is_some() {
+        if !holes.is_empty() && first_in(holes, &(at..part.at + end)).is_some() {
             break;
         }
-        done += record.size as usize;
+        (done, count) = (end, count + 1);
     }
-    done
+    (done, count)
 }
 
 /// Whether all was appended; an error if something is rotten.

@@ -288,7 +288,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The record at `at`, whatever its body is.
-    fn rotten(&mut self, at: u64) -> io::Result<Option<Record<'_>>> {
+    pub(super) fn rotten(&mut self, at: u64) -> io::Result<Option<Record<'_>>> {
         let left = self.segment_end(at).map_or(0, |end| end - at);
         if left < FIXED_BYTES as u64 {
             return Ok(None);

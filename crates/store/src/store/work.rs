@@ -3,36 +3,34 @@
 //! | Job | When | At once |
 //! |---|---|---|
 //! | flush | written beyond flushed; under [`Flush::Async`] after an interval | one |
-//! | write-behind, checkpoint, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
+//! | write-behind, checkpoint, mending, cleaning and dropping of queues | see [`Store::queue_jobs`] | one of them |
 //! | a log file made ahead | the last is three quarters full; one under [`Flush::Sync`] | one |
 //! | room reserved in the last log file | it is busy | one |
 //! | zeros ahead of the end | few are left, under [`Flush::Sync`] | one |
 //! | probe of the disk, deletion of log files | after an interval | one |
 
 mod behind;
+mod mend;
 
 use super::{Store, trash::Trash};
 use crate::{
     checkpoint::{Checkpoint, Progress},
     disk::{File, Space},
+    doubt::{Life, Open},
     ends::{Ends, TopicEnds},
     index::{Index, IndexDone, PENDING_WORTH},
     job::{
-        Clean, Cleaned, Dirty, Flushed, Outcome, Probe, Probed, Remove, Snapshot, StoreDone, StoreJob, TRASH,
-        Wanted, Work,
+        Dirty, Flushed, Outcome, Probe, Probed, Remove, Snapshot, StoreDone, StoreJob, TRASH, Wanted, Work,
     },
     log::is_no_room,
     options::Flush,
-    recover::{MendError, MendJob},
     retain,
     smallfile::Digest,
-    types::{Now, QueueSlot, Refusal},
+    types::{Now, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
-/// Queues looked at by one cleaning job.
-const CLEAN_QUEUES: usize = 2_000;
 /// Pause between two looks at a disk that had no room.
 const RETRY: Millis = Millis(1_000);
 /// Room that must be there before appends are tried again.
@@ -79,8 +77,14 @@ pub(super) struct Agenda {
     drops: Vec<Arc<str>>,
     /// Next queue to look at, while queues are being cleaned.
     clean_next: Option<usize>,
-    /// Files of a queue are made whole: nobody else may open them meanwhile.
-    mending: bool,
+    /// A queue whose files are made whole, and what is looked at there: nobody else may open them meanwhile.
+    mending: Option<(Life, Open)>,
+    /// That failed: not again before then.
+    mend_after: Option<Millis>,
+    /// From here on the log is looked at while the starts of queues move up to it.
+    cleaning: LogOffset,
+    /// No queue begins with a message before this position.
+    starts_at: LogOffset,
     /// Log files that are to be taken out of the log.
     deletion: Option<Work>,
     /// Those on their way: by position, as long as they are open.
@@ -142,7 +146,10 @@ impl Agenda {
             delete_asked: false,
             drops: Vec::new(),
             clean_next: (!clean).then_some(0),
-            mending: false,
+            mending: None,
+            mend_after: None,
+            cleaning: LogOffset(0),
+            starts_at: LogOffset(0),
             deletion: None,
             leaving: BTreeMap::new(),
             trash: Trash::default(),
@@ -153,6 +160,11 @@ impl Agenda {
             stopping: None,
             stopped: false,
         }
+    }
+
+    /// No queue begins with a message before this position of the log.
+    pub(super) fn set_starts(&mut self, at: LogOffset) {
+        self.starts_at = at;
     }
 
     /// The original's checkpoint was written.
@@ -203,12 +215,15 @@ impl Store {
         // A checkpoint that waits for the index goes on when the index's job is done.
         let idle = !agenda.queues_busy && agenda.waiting.is_none() && !agenda.partial;
         let changed = idle && agenda.covered.upto > agenda.checkpoint_covers;
+        let may_mend = !agenda.queues_busy && !agenda.probing && self.doubts.has_open();
         [
             unflushed.then(|| after(agenda.last_flush, options.flush_interval)),
             writable.then(|| after(agenda.last_behind, behind_pause)),
             key_pause.map(|pause| after(agenda.last_index, pause)),
             changed.then(|| after(agenda.last_checkpoint, options.checkpoint_interval)),
-            (!agenda.probing && !agenda.mending).then(|| after(agenda.last_probe, self.probe_pause())),
+            (!agenda.probing && agenda.mending.is_none())
+                .then(|| after(agenda.last_probe, self.probe_pause())),
+            may_mend.then(|| agenda.mend_after.unwrap_or_default()),
         ]
         .into_iter()
         .flatten()
@@ -283,7 +298,7 @@ impl Store {
             }
             Outcome::Shrunk(result) => self.agenda.trash.done(result),
             Outcome::Cleaned(result) => self.cleaned(result),
-            Outcome::Mended { slot, result } => self.mended(slot, result),
+            Outcome::Mended(result) => self.mended(now, result),
             Outcome::Dropped(result) => {
                 self.agenda.queues_busy = false;
                 self.agenda.checkpoint_soon = true;
@@ -318,6 +333,7 @@ impl Store {
         for slot in self.queues.queues_of(topic) {
             self.queues.clear(slot);
             self.files.forget(slot);
+            self.doubts.forget(slot);
         }
         self.agenda.drops.push(Arc::from(topic.as_str()));
     }
@@ -386,7 +402,7 @@ impl Store {
         }
         let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.waiting_job());
         let work = work.or_else(|| self.checkpoint_job(now));
-        let work = work.or_else(|| self.mend_job()).or_else(|| self.clean_job());
+        let work = work.or_else(|| self.mend_job(now)).or_else(|| self.clean_job());
         if let Some(work) = work {
             self.agenda.queues_busy = true;
             into.push(StoreJob(work));
@@ -606,7 +622,7 @@ impl Store {
 
     fn probe_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
         let due = self.agenda.last_probe.is_none_or(|last| now.mono >= last + self.probe_pause());
-        if self.agenda.probing || self.agenda.mending || self.stopping || !due {
+        if self.agenda.probing || self.agenda.mending.is_some() || self.stopping || !due {
             return;
         }
         self.agenda.probing = true;
@@ -764,84 +780,6 @@ impl Store {
             );
         }
         self.agenda.held = Some(Held { topic, said: now.mono, urgent });
-    }
-
-    fn clean_job(&mut self) -> Option<Work> {
-        let from = self.agenda.clean_next?;
-        let (queues, next) = self.queues.to_clean(from, CLEAN_QUEUES);
-        self.agenda.clean_next = next;
-        if queues.is_empty() {
-            return None;
-        }
-        let (disk, files) = (Arc::clone(&self.disk), Arc::clone(&self.files));
-        Some(Work::Clean(Clean { disk, files, first: self.log.first().0, queues }))
-    }
-
-    /// Makes the files of a queue whole that a reader found the disk cannot read.
-    fn mend_job(&mut self) -> Option<Work> {
-        if self.agenda.probing || self.stopping {
-            return None;
-        }
-        let slot = self.sick.get_mut().pop_first()?;
-        let queue = self.queues.get(slot).filter(|queue| queue.alive)?;
-        let (topic, id) = (Arc::clone(self.queues.topic_name(queue)?), queue.id);
-        self.agenda.mending = true;
-        let log = self.log.segments().iter().map(|segment| (segment.base, segment.path.clone()));
-        Some(Work::Mend(Box::new(MendJob {
-            disk: Arc::clone(&self.disk),
-            root: self.options.paths.root.clone(),
-            files: Arc::clone(&self.files),
-            log: log.collect(),
-            segment_bytes: self.log.segment_bytes(),
-            end: self.log.flushed().0,
-            levels: self.options.delay_levels.clone(),
-            slot,
-            topic,
-            id,
-        })))
-    }
-
-    fn mended(&mut self, slot: QueueSlot, result: Result<Vec<String>, MendError>) {
-        self.agenda.queues_busy = false;
-        self.agenda.mending = false;
-        // Whoever opened the old one meanwhile must not write to it.
-        self.files.forget(slot);
-        match result {
-            Ok(lines) => lines.iter().for_each(|line| tracing::warn!("{line}")),
-            Err(MendError::Read(why)) => {
-                tracing::warn!(%why, "a queue file cannot be made whole; it is tried again for the next reader");
-            }
-            Err(MendError::Write(path, why)) if is_no_room(&why) => {
-                tracing::warn!(path = %path.display(), %why, "no room to make a queue file whole");
-            }
-            Err(MendError::Write(_, why)) => {
-                self.poison("making a queue file whole", &why);
-            }
-        }
-    }
-
-    fn cleaned(&mut self, result: io::Result<Cleaned>) {
-        self.agenda.queues_busy = false;
-        match result {
-            Ok(cleaned) => {
-                self.sick.get_mut().extend(cleaned.sick);
-                for (slot, generation, min) in cleaned.mins {
-                    if mutant!(MinForgotten) {
-                        continue;
-                    }
-                    if let Some(queue) =
-                        self.queues.get_mut(slot).filter(|queue| queue.generation == generation)
-                    {
-                        let from = queue.min;
-                        queue.min = from.max(min);
-                        self.trimmed(slot, from);
-                    }
-                }
-            }
-            Err(why) => {
-                tracing::warn!(%why, "cleaning queues failed; it is tried again after the next deletion")
-            }
-        }
     }
 
     pub(super) fn refuse_for_room(&mut self, path: PathBuf, why: &io::Error) -> Refusal {

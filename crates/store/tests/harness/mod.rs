@@ -4,8 +4,8 @@
 
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName, record::Draft};
 use kerolox_store::{
-    AppendError, Appended, Dispatch, Flush, Now, Opened, Options, Plan, PlanStatus, ReadLimits, Store,
-    StoreJob,
+    AppendError, Appended, Dispatch, Filled, Flush, Now, Opened, Options, Plan, PlanStatus, ReadLimits,
+    Store, StoreJob,
     disk::{Paths, memory::MemDisk},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -277,6 +277,42 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Offsets and bodies of a queue, the way a consumer gets them who asks again where it is told to, and goes on
+    /// behind what is lost.
+    pub fn consume(&mut self, topic: &str, queue: u32) -> Vec<(u64, Vec<u8>)> {
+        let Some(slot) = self.store().find_slot(topic, QueueId(queue)) else { return Vec::new() };
+        let mut next = self.store().bounds(slot).min;
+        let (mut found, mut tries) = (Vec::new(), 0);
+        loop {
+            assert!(tries < 4, "a consumer of {topic} {queue} is stuck at {next}");
+            let plan = self.store().plan(slot, next, LIMITS, &mut |_| true);
+            let to = match plan.status {
+                PlanStatus::Overflow | PlanStatus::Empty => return found,
+                PlanStatus::FoundNull => plan.next,
+                PlanStatus::Found | PlanStatus::Removing => {
+                    let mut bytes = Vec::new();
+                    let filled = plan.slices.fill(&mut bytes).unwrap();
+                    for record in kerolox_protocol::record::parse_all(&bytes) {
+                        let record = record.unwrap();
+                        assert!(record.crc_matches());
+                        assert_eq!((record.topic, record.queue_id), (topic, queue as i32));
+                        found.push((record.queue_offset as u64, record.body.to_vec()));
+                    }
+                    match filled {
+                        Filled::Until(rotten) if rotten.is_lost => rotten.offset + 1,
+                        Filled::Until(rotten) => rotten.offset,
+                        _ => plan.next,
+                    }
+                }
+                other => panic!("{other:?} at {next} of {topic} {queue}"),
+            };
+            tries = if to == next { tries + 1 } else { 0 };
+            next = to;
+            // What is to be made again is, before it is asked for again.
+            self.settle();
+        }
     }
 
     /// Compares everything that readers see with the model.
