@@ -27,6 +27,9 @@ pub enum Open {
     Create,
 }
 
+/// Alignment, in memory and in the file, that a disk may want for what is read past the page cache.
+pub const DIRECT_ALIGN: usize = 4096;
+
 /// Room on the file system of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -97,6 +100,12 @@ pub trait File: Send + Sync + fmt::Debug {
             return Ok(false);
         }
         self.read_at(buf, at).map(|()| true)
+    }
+    /// Fills `buf` from `at` past the page cache; `false`, with anything in `buf`, where that cannot be done: address,
+    /// position and length should be multiples of [`DIRECT_ALIGN`].
+    fn read_direct(&self, buf: &mut [u8], at: u64) -> io::Result<bool> {
+        let _ = (buf, at);
+        Ok(false)
     }
     /// Writes all of `bytes` at `at`. A short write is an error.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;

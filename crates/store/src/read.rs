@@ -8,11 +8,13 @@ mod ahead;
 mod blocks;
 mod slices;
 mod time;
+mod windows;
 
 pub(crate) use time::head_time;
 
 pub(crate) use ahead::Streams;
 pub(crate) use blocks::Blocks;
+pub(crate) use windows::Windows;
 
 pub use ahead::ReadAhead;
 pub use slices::{Filled, Rotten, Slices};
@@ -228,7 +230,7 @@ impl Store {
         }
         let Taken { mut slices, count, bytes, lag, .. } = taken;
         let reader = Reader { topic, id, life, doubts: Arc::clone(&self.doubts) };
-        slices.settle(&self.log, &self.blocks, self.confirmed().0, reader);
+        slices.settle(&self.log, (&self.blocks, &self.windows), self.confirmed().0, reader);
         Plan { status, next, bounds, slices, first, count, bytes, lag }
     }
 
@@ -393,17 +395,23 @@ impl Taken {
     /// Whether a record is in memory, and so, surely or probably, all before it: a look costs a call.
     fn is_resident(&mut self, store: &Store, entry: &QueueEntry) -> bool {
         let (at, len) = (entry.at.0, u64::from(entry.size));
+        if at + len <= self.resident {
+            return true;
+        }
+        let from = self.slices.range().map_or(at, |range| range.start);
+        if store.windows.covers(from..at + len) {
+            self.resident = at + len;
+            return true;
+        }
         if self.resident == 0 && self.slices.is_on_device() {
             return false;
         }
-        if at + len > self.resident {
-            let found = store.log.file_at(at).and_then(Result::ok);
-            let resident = found.and_then(|(file, base)| file.is_resident(at - base, len));
-            if resident != Some(true) {
-                return false;
-            }
-            self.resident = at + len + RESIDENT_STEP;
+        let found = store.log.file_at(at).and_then(Result::ok);
+        let resident = found.and_then(|(file, base)| file.is_resident(at - base, len));
+        if resident != Some(true) {
+            return false;
         }
+        self.resident = at + len + RESIDENT_STEP;
         true
     }
 

@@ -19,7 +19,7 @@ use crate::{
     open::OpenError,
     options::{Flush, Options},
     queue::{Queues, files::Files},
-    read::{Blocks, Streams},
+    read::{Blocks, Streams, Windows},
     recover::{self, Opened},
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
@@ -65,6 +65,8 @@ pub struct Store {
     pub(crate) streams: Streams,
     /// Parts of the log that readers share.
     pub(crate) blocks: Arc<Blocks>,
+    /// And those that are read ahead of them.
+    pub(crate) windows: Arc<Windows>,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -109,6 +111,7 @@ impl Store {
             mended: Vec::new(),
             streams: Streams::default(),
             blocks: Arc::default(),
+            windows: Arc::default(),
             _lock: recovered.lock,
         };
         if report.clean {

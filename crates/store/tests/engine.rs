@@ -397,6 +397,42 @@ fn reads_far_behind_are_cold_and_small_unless_they_are_in_memory() {
 }
 
 #[test]
+fn who_catches_up_finds_in_memory_what_was_read_ahead() {
+    let segment_bytes = 3 << 20;
+    let small = Options { ram_bytes: 20_000, segment_bytes, index: false, ..options(Flush::Async) };
+    let mut world = World::on(MemDisk::new(), small);
+    for _ in 0..2_500 {
+        world.append("T", 0, 4_000).unwrap();
+    }
+    world.store().commit().unwrap();
+    world.disk.set_resident(Some(false));
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let (mut from, mut small, mut cached) = (QueueOffset(0), 0, 0);
+    while from.0 < 2_000 {
+        let plan = world.store().plan(slot, from, LIMITS, &mut |_| true);
+        let job = world.store().read_ahead(&plan.slices);
+        let mut bytes = Vec::new();
+        if plan.slices.read_cached_into(&mut bytes).unwrap() {
+            cached += 1;
+        } else {
+            // As a thread does that may wait: the device is asked once, whoever comes first.
+            plan.slices.read_into(&mut bytes).unwrap();
+        }
+        if let Some(job) = job {
+            job.run();
+        }
+        let offsets =
+            kerolox_protocol::record::parse_all(&bytes).map(|record| record.unwrap().queue_offset as u64);
+        assert!(offsets.eq(from.0..plan.next.0), "from {from}");
+        small += usize::from(plan.count < LIMITS.count);
+        from = plan.next;
+    }
+    // The first answer is as small as the original's, and at the ends of files some.
+    assert!(small <= 5, "{small}");
+    assert!(cached > 50, "{cached} answers needed no device");
+}
+
+#[test]
 fn limits_may_change_while_the_store_is_open() {
     let mut world = filled(Flush::Async, 1);
     assert!(world.append("T", 0, 7_000).is_err());

@@ -585,6 +585,10 @@ impl File for MemFile {
         Ok(())
     }
 
+    fn read_direct(&self, buf: &mut [u8], at: u64) -> io::Result<bool> {
+        self.read_at(buf, at).map(|()| true)
+    }
+
     fn is_resident(&self, _at: u64, _len: u64) -> Option<bool> {
         self.disk.state().is_resident
     }

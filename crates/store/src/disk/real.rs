@@ -18,14 +18,11 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::{DirEntry, Disk, File, Open, Space, around::read_around};
+use super::{DIRECT_ALIGN, DirEntry, Disk, File, Open, Space, around::read_around};
 
 /// How far apart the pages are that [`File::is_resident`] looks at. The kernel reads ahead in larger units,
 /// so a range whose samples are all there is there, but for rare luck.
 const RESIDENCY_STEP: u64 = 64 << 10;
-
-/// Alignment in memory of what is written past the page cache.
-const AROUND_ALIGN: usize = 4096;
 
 /// Files are written by the process's user and read by its group and others, as a JVM makes them.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -68,12 +65,17 @@ impl Disk for RealDisk {
         if how == Open::Read && FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Directory {
             return Err(io::Error::from(Errno::ISDIR));
         }
-        Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() }))
+        Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new(), probe: OnceLock::new() }))
     }
 
     fn create_sized(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
         match make_sized(path, len) {
-            Some(fd) => Ok(Arc::new(RealFile { fd, path: path.to_owned(), around: OnceLock::new() })),
+            Some(fd) => Ok(Arc::new(RealFile {
+                fd,
+                path: path.to_owned(),
+                around: OnceLock::new(),
+                probe: OnceLock::new(),
+            })),
             None => {
                 let file = self.open(path, Open::Create)?;
                 if file.len()? != len {
@@ -216,8 +218,10 @@ fn locked() -> MutexGuard<'static, Vec<(u64, u64)>> {
 struct RealFile {
     fd: OwnedFd,
     path: PathBuf,
-    /// The same file, opened to write past the page cache; `None` where that does not work.
+    /// The same file, opened to go past the page cache; `None` where that does not work.
     around: OnceLock<Option<OwnedFd>>,
+    /// The same file, opened to ask what of it is in memory.
+    probe: OnceLock<Option<OwnedFd>>,
 }
 
 impl File for RealFile {
@@ -248,14 +252,39 @@ impl File for RealFile {
         }
     }
 
+    fn read_direct(&self, mut buf: &mut [u8], mut at: u64) -> io::Result<bool> {
+        let aligned = |n: usize| n.is_multiple_of(DIRECT_ALIGN);
+        if !aligned(buf.as_ptr().addr()) || !aligned(buf.len()) || !at.is_multiple_of(DIRECT_ALIGN as u64) {
+            return Ok(false);
+        }
+        let Some(fd) = self.around.get_or_init(|| self.open_around()) else { return Ok(false) };
+        while !buf.is_empty() {
+            match rustix::io::pread(fd, &mut *buf, at) {
+                // Not less than a block but at the end of the file.
+                Ok(n) if n == 0 || !aligned(n) => {
+                    return Err(self.explain(io::ErrorKind::UnexpectedEof.into(), "read", at));
+                }
+                Ok(n) => {
+                    at += n as u64;
+                    buf = buf.get_mut(n..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                // Some devices want more than was promised them.
+                Err(Errno::INVAL) => return Ok(false),
+                Err(error) => return Err(self.explain(error.into(), "read", at)),
+            }
+        }
+        Ok(true)
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         write_all(&self.fd, bytes, at).map_err(|error| self.explain(error, "write", at))
     }
 
     fn write_zeros(&self, at: u64, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let room = vec![0u8; len + AROUND_ALIGN];
-        let skip = room.as_ptr().align_offset(AROUND_ALIGN);
+        let room = vec![0u8; len + DIRECT_ALIGN];
+        let skip = room.as_ptr().align_offset(DIRECT_ALIGN);
         let zeros = room.get(skip..skip + len).or(room.get(..len)).unwrap_or(&[]);
         match self.around.get_or_init(|| self.open_around()) {
             // A refusal of the alignment comes before anything is written.
@@ -356,17 +385,31 @@ impl RealFile {
     }
 
     fn open_around(&self) -> Option<OwnedFd> {
-        let fd = open(&self.path, OFlags::WRONLY | OFlags::DIRECT).ok()?;
+        self.again(open(&self.path, OFlags::RDWR | OFlags::DIRECT))
+            .or_else(|| self.again(open(&self.path, OFlags::RDONLY | OFlags::DIRECT)))
+    }
+
+    /// For a byte that is not in memory a plain file would be read ahead of that byte, megabytes of it, although nobody
+    /// waits; of this one only the byte's page is.
+    fn open_probe(&self) -> Option<OwnedFd> {
+        let fd = self.again(open(&self.path, OFlags::RDONLY))?;
+        fs::fadvise(&fd, 0, None, Advice::Random).ok()?;
+        Some(fd)
+    }
+
+    /// Another descriptor of this file; the name may belong to another file by now.
+    fn again(&self, opened: io::Result<OwnedFd>) -> Option<OwnedFd> {
+        let fd = opened.ok()?;
         let (ours, there) = (fs::fstat(&self.fd).ok()?, fs::fstat(&fd).ok()?);
-        // The name may belong to another file by now.
         (ours.st_dev == there.st_dev && ours.st_ino == there.st_ino).then_some(fd)
     }
 
     fn is_byte_resident(&self, at: u64) -> Option<bool> {
+        let fd = self.probe.get_or_init(|| self.open_probe()).as_ref().unwrap_or(&self.fd);
         let mut byte = [0];
         loop {
             let bufs = &mut [IoSliceMut::new(&mut byte)];
-            match rustix::io::preadv2(&self.fd, bufs, at, ReadWriteFlags::NOWAIT) {
+            match rustix::io::preadv2(fd, bufs, at, ReadWriteFlags::NOWAIT) {
                 // Past the end there is nothing to read from the device.
                 Ok(_) => return Some(true),
                 Err(Errno::AGAIN) => return Some(false),
@@ -502,7 +545,7 @@ mod tests {
         };
         let path = scratch.path("f");
         let fd = open(&path, OFlags::RDWR).expect("open");
-        let raw = RealFile { fd, path, around: OnceLock::new() };
+        let raw = RealFile { fd, path, around: OnceLock::new(), probe: OnceLock::new() };
         for way in [true, false] {
             file.write_at(&[7; 20_000], 0).expect("write");
             if way { file.clear(5_000, 15_000) } else { raw.clear_by_writing(5_000, 15_000) }.expect("clear");

@@ -5,77 +5,201 @@
 //! device itself.
 //!
 //! ```text
-//!        reader                        asked for
-//!   ───────┼─────────────────────────────┼──────────
-//!          ◄──── less than [`KEPT`] ─────►◄── [`STEP`] is asked for next
+//!         kept        reader                        asked
+//!   ───────┼────────────┼─────────────────────────────┼──────────
+//!  forgotten  for those  ◄─── less than its share ────►  comes next, [`STEP`] at a time
+//!             behind it
 //! ```
+//!
+//! A few readers have [`Windows`], filled past the page cache, and share their number. For more readers than that there
+//! would be too few each, and what was read for one would be gone before it came to it: then the system is asked to
+//! bring the log into its page cache.
 
-use super::slices::Slices;
+use super::{
+    slices::Slices,
+    windows::{Piece, WINDOW, WINDOWS_MAX, Windows},
+};
 use crate::{disk::File, store::Store};
 use std::{ops::Range, sync::Arc};
 
-/// Bytes that a reader should find in memory.
-const KEPT: u64 = 8 << 20;
-/// Bytes asked for at once. Asking costs about a microsecond per 4 KiB.
-const STEP: u64 = 2 << 20;
+/// Windows that a reader should find in memory, if there are enough.
+const AHEAD: u64 = 8;
+/// Windows asked for at once.
+const STEP: u64 = 2;
 /// Readers that are remembered; the one that was not heard of for longest goes.
 const STREAMS_MAX: usize = 32;
+/// Those of them that may have windows.
+const WINDOWED_MAX: usize = 6;
+const _: () =
+    assert!(WINDOWS_MAX / WINDOWED_MAX >= 5, "each has one to read, one behind it, and steps ahead");
+/// Bytes between the places where a window is asked whether it is in memory: odd pages, so that all get their turn.
+const PROBE_STEP: u64 = 77 * 4096;
 /// Of what lies between its records a reader must want one byte in so many: else most would be read for nothing.
 const SPARSE: u64 = 16;
 
-/// What was asked for, newest readers last: where the reader is, and up to where.
+/// One reader, or several that go through the same part. Numbers are those of windows.
+#[derive(Debug, PartialEq, Eq)]
+struct Stream {
+    /// What is before it was forgotten.
+    kept: u64,
+    /// Where the foremost is.
+    reader: u64,
+    /// What is before it was asked for.
+    asked: u64,
+    has_windows: bool,
+    /// Since the last look for silent ones.
+    was_heard: bool,
+}
+
+/// What is to be done now that a reader has gone on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    forget: Vec<Range<u64>>,
+    ask: Range<u64>,
+    into_windows: bool,
+}
+
+/// Readers of the old part of the log, those heard of last at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Vec<Range<u64>>);
+pub(crate) struct Streams {
+    streams: Vec<Stream>,
+    /// Questions asked so far.
+    probes: u64,
+}
 
 impl Streams {
-    /// What to ask for now that a reader has come to `at`.
-    fn next(&mut self, at: u64) -> Option<Range<u64>> {
-        // Readers of one part are not all at the same place.
-        let near = |asked: &Range<u64>| asked.start <= at + KEPT && at <= asked.end;
-        let known = self.0.iter().position(near).map(|n| self.0.remove(n));
-        let mut asked = known.unwrap_or(at..at);
-        let from = asked.end;
-        let due = from < at + KEPT;
-        asked.start = asked.start.max(at);
-        if due {
-            asked.end += STEP;
+    /// A reader gets what is in these windows, and will go on from the last. What is new here is read from its first
+    /// window on: a read through the page cache would make the system read ahead as well.
+    fn next(&mut self, from: u64, at: u64) -> Wish {
+        let known = self.known(at).map(|n| self.streams.remove(n));
+        let windowed = self.streams.iter().filter(|stream| stream.has_windows).count();
+        let mut stream = known.unwrap_or(Stream {
+            kept: from,
+            reader: at,
+            asked: from,
+            has_windows: windowed < WINDOWED_MAX,
+            was_heard: true,
+        });
+        stream.was_heard = true;
+        stream.reader = stream.reader.max(at);
+        let (ahead, behind) = match stream.has_windows {
+            true => share(windowed as u64 + 1),
+            false => (AHEAD, AHEAD),
+        };
+        let kept = stream.reader.saturating_sub(behind).max(stream.kept);
+        let mut forget = Vec::new();
+        let end = (stream.reader + ahead).min(stream.asked + STEP);
+        let ask = stream.asked..end.max(stream.asked);
+        if stream.has_windows && kept > stream.kept {
+            forget.push(stream.kept..kept);
         }
-        if self.0.len() == STREAMS_MAX {
-            self.0.remove(0);
+        (stream.kept, stream.asked) = (kept, ask.end);
+        if self.streams.len() == STREAMS_MAX {
+            forget.extend(self.streams.remove(0).windows());
         }
-        self.0.push(asked);
-        due.then_some(from..from + STEP)
+        let into_windows = stream.has_windows;
+        self.streams.push(stream);
+        Wish { forget, ask, into_windows }
     }
+
+    /// Where the stream is that a reader at this window belongs to. Readers of one part are not all at the same place.
+    fn known(&self, at: u64) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.kept <= at + 1 && at <= stream.asked)
+    }
+
+    /// Lets those go that were not heard of since the last call.
+    fn forget_silent(&mut self) -> Vec<Range<u64>> {
+        let silent = self.streams.extract_if(.., |stream| !std::mem::take(&mut stream.was_heard));
+        silent.filter_map(|stream| stream.windows()).collect()
+    }
+}
+
+impl Stream {
+    fn windows(&self) -> Option<Range<u64>> {
+        self.has_windows.then_some(self.kept..self.asked)
+    }
+}
+
+/// Windows ahead of each of so many readers, and behind it.
+fn share(streams: u64) -> (u64, u64) {
+    let share = WINDOWS_MAX as u64 / streams;
+    let ahead = (share / 2 + 1).min(AHEAD);
+    (ahead, (share - ahead - 1).min(AHEAD))
 }
 
 /// A part of the log that will be wanted soon.
 #[derive(Debug)]
-pub struct ReadAhead {
-    file: Arc<dyn File>,
-    at: u64,
-    len: u64,
+pub struct ReadAhead(Way);
+
+#[derive(Debug)]
+enum Way {
+    Windows(Arc<Windows>, Vec<u64>),
+    PageCache(Arc<dyn File>, Range<u64>),
 }
 
 impl ReadAhead {
-    /// Asks for it. May wait for memory and for the device's queue, not for the bytes.
+    /// Asks for it. May wait for memory and for the device.
     pub fn run(&self) {
-        self.file.advise(self.at, self.len, true);
+        match &self.0 {
+            Way::Windows(windows, numbers) => numbers.iter().for_each(|number| windows.read(*number)),
+            Way::PageCache(file, part) => file.advise(part.start, part.end - part.start, true),
+        }
     }
 }
 
 impl Store {
     /// What should be read ahead of who gets these records, unless they are near the end of the log.
     pub fn read_ahead(&mut self, slices: &Slices) -> Option<ReadAhead> {
-        let Range { start, end } = slices.range()?;
-        if !slices.is_far() || slices.total_len().saturating_mul(SPARSE) < end.saturating_sub(start) {
+        let is_far = slices.is_far();
+        if !is_far && self.streams.streams.is_empty() {
             return None;
         }
-        let wanted = self.streams.next(end)?;
-        let (file, base) = self.log.file_at(wanted.start)?.ok()?;
-        // What was asked for before may reach behind the last file.
-        let files_end = base + self.log.segment_bytes();
-        let len = wanted.end.min(files_end).checked_sub(wanted.start)?;
-        Some(ReadAhead { file, at: wanted.start - base, len })
+        let Range { start, end } = slices.range()?;
+        // Who has come near the end goes on as before, until it finds in memory what it wants.
+        if !is_far && self.streams.known(end / WINDOW).is_none()
+            || slices.total_len().saturating_mul(SPARSE) < end.saturating_sub(start)
+        {
+            return None;
+        }
+        let Wish { forget, ask, into_windows } = self.streams.next(start / WINDOW, end / WINDOW);
+        forget.into_iter().for_each(|numbers| self.windows.forget(numbers));
+        let mut pieces: Vec<_> =
+            ask.filter_map(|number| Some((number, self.piece(number, start)?))).collect();
+        if into_windows {
+            pieces.retain(|(_, piece)| is_far || !self.is_resident(piece));
+            pieces.retain(|(number, piece)| self.windows.ask(*number, piece.clone()));
+            let numbers: Vec<u64> = pieces.iter().map(|(number, _)| *number).collect();
+            let windows = Arc::clone(&self.windows);
+            return (!numbers.is_empty()).then(|| ReadAhead(Way::Windows(windows, numbers)));
+        }
+        let (_, Piece { file, base, part }) = pieces.first()?;
+        let end =
+            pieces.last().map_or(part.end, |(_, last)| last.part.end).min(base + self.log.segment_bytes());
+        Some(ReadAhead(Way::PageCache(Arc::clone(file), part.start - base..end - base)))
+    }
+
+    /// Whether a part of the log seems to be in memory. One byte stands for all, and never the same one: to be asked
+    /// for brings it in.
+    fn is_resident(&mut self, piece: &Piece) -> bool {
+        self.streams.probes += 1;
+        let (Piece { file, base, part }, n) = (piece, self.streams.probes);
+        let skip = n.wrapping_mul(PROBE_STEP) % (part.end - part.start).max(1);
+        file.is_resident(part.start - base + skip, 1) == Some(true)
+    }
+
+    /// What of the log, from `from` on, a window can hold: nothing that is still to be written.
+    fn piece(&self, number: u64, from: u64) -> Option<Piece> {
+        let window = number * WINDOW..(number + 1) * WINDOW;
+        let (file, base) = self.log.file_at(window.start.max(from.min(window.end - 1)))?.ok()?;
+        let part = window.start.max(base)..window.end.min(base + self.log.segment_bytes());
+        (part.end <= self.confirmed().0).then_some(Piece { file, base, part })
+    }
+
+    /// Gives back the memory of readers that are not heard of any more.
+    pub(crate) fn forget_silent_readers(&mut self) {
+        let silent = self.streams.forget_silent();
+        silent.into_iter().for_each(|numbers| self.windows.forget(numbers));
+        self.windows.shrink();
     }
 }
 
@@ -83,33 +207,75 @@ impl Store {
 mod tests {
     use super::*;
 
-    #[test]
-    fn readers_of_one_part_ask_once_and_stay_ahead() {
-        let mut streams = Streams::default();
-        let mut asked = 100 << 20..100 << 20;
-        for answer in 0..2_000u64 {
-            // Four queues, a few answers apart from each other.
-            let at = (100 << 20) + answer * 36_000 - (answer % 4) * 9_000;
-            if let Some(next) = streams.next(at) {
-                assert_eq!(next.start, asked.end, "nothing twice, nothing left out");
-                asked.end = next.end;
-            }
-            assert!(asked.end <= at + KEPT + STEP, "no further than it must");
+    /// Windows that a list of streams has asked for and not forgotten.
+    fn follow(streams: &mut Streams, held: &mut Vec<u64>, at: u64) {
+        let Wish { forget, ask, into_windows } = streams.next(at, at);
+        held.retain(|number| !forget.iter().any(|range| range.contains(number)));
+        if into_windows {
+            assert!(ask.clone().all(|number| !held.contains(&number)), "nothing twice");
+            held.extend(ask);
         }
-        assert!(asked.end >= (100 << 20) + 1_990 * 36_000 + KEPT / 2);
-        assert_eq!(streams.0.len(), 1);
+    }
+
+    fn only(numbers: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(numbers).collect()
     }
 
     #[test]
-    fn readers_far_apart_have_each_their_own_and_the_oldest_is_forgotten() {
-        let mut streams = Streams::default();
-        let far = |n: u64| n << 30;
-        for n in 0..2 * STREAMS_MAX as u64 {
-            assert_eq!(streams.next(far(n)), Some(far(n)..far(n) + STEP));
+    fn readers_of_one_part_ask_once_and_stay_ahead() {
+        let (mut streams, mut held) = (Streams::default(), Vec::new());
+        for step in 0..400u64 {
+            // Four queues, a few answers apart from each other.
+            let at = 100 + step / 4 - (step % 4) / 2;
+            follow(&mut streams, &mut held, at);
+            assert!(held.contains(&at.max(100)), "step {step}: what it reads next was asked for");
+            assert!(held.iter().all(|number| *number < at + 2 + AHEAD), "no further than it must");
+            assert!(held.len() <= WINDOWS_MAX);
         }
-        assert_eq!(streams.0.len(), STREAMS_MAX);
-        let kept = far(2 * STREAMS_MAX as u64 - 1);
-        assert_eq!(streams.next(kept + 1), Some(kept + STEP..kept + 2 * STEP));
-        assert_eq!(streams.next(far(0)), Some(far(0)..far(0) + STEP), "as if it were new");
+        assert!(held.contains(&(100 + 99 + AHEAD - 1)), "{held:?}");
+        assert_eq!(streams.streams.len(), 1);
+    }
+
+    #[test]
+    fn as_many_readers_as_may_have_windows_never_need_more_than_there_are() {
+        let (mut streams, mut held) = (Streams::default(), Vec::new());
+        let far = |n: u64| (n + 1) << 20;
+        for step in 0..200u64 {
+            for n in 0..WINDOWED_MAX as u64 {
+                follow(&mut streams, &mut held, far(n) + step);
+                assert!(held.contains(&(far(n) + step)), "step {step} of {n}");
+            }
+            assert!(held.len() <= WINDOWS_MAX, "{held:?}");
+        }
+        let Wish { forget, ask, into_windows } = streams.next(far(90), far(90));
+        assert_eq!(
+            (forget, ask, into_windows),
+            (vec![], far(90)..far(90) + STEP, false),
+            "one more has none"
+        );
+    }
+
+    #[test]
+    fn who_was_not_heard_of_for_longest_is_forgotten_with_its_windows() {
+        let mut streams = Streams::default();
+        let far = |n: u64| (n + 1) << 20;
+        for n in 0..STREAMS_MAX as u64 {
+            assert_eq!(streams.next(far(n), far(n)).forget, []);
+        }
+        assert_eq!(streams.next(far(40), far(40)).forget, only(far(0)..far(0) + STEP));
+        assert!(streams.next(far(41), far(41)).into_windows, "its place is free");
+        assert_eq!(streams.streams.len(), STREAMS_MAX);
+    }
+
+    #[test]
+    fn who_was_silent_between_two_looks_is_forgotten() {
+        let mut streams = Streams::default();
+        streams.next(10, 10);
+        streams.next(1_000, 1_000);
+        assert_eq!(streams.forget_silent(), []);
+        streams.next(1_001, 1_001);
+        assert_eq!(streams.forget_silent(), only(10..10 + STEP));
+        assert_eq!(streams.next(1_002, 1_002).forget, [], "the other goes on");
+        assert_eq!(streams.streams.len(), 1);
     }
 }

@@ -1,6 +1,9 @@
 //! Bytes of the log on their way to a reader.
 
-use super::blocks::{Blocks, Source};
+use super::{
+    blocks::{Blocks, Source},
+    windows::{Taken, Windows},
+};
 use crate::{
     disk::{
         File,
@@ -31,7 +34,9 @@ pub struct Slices {
 struct Shared {
     /// Blocks that other readers have read.
     blocks: Arc<Blocks>,
-    /// How much of the log may be read into them: what is written, or at least confirmed.
+    /// What was read ahead of them.
+    windows: Arc<Windows>,
+    /// How much of the log may be read into blocks: what is written, or at least confirmed.
     end: u64,
     segment_bytes: u64,
     queue: Reader,
@@ -184,6 +189,9 @@ impl Slices {
 
     fn read_run(&self, run: &[Part], out: &mut Vec<u8>, wait: Wait) -> io::Result<Option<Stop>> {
         let Some(shared) = &self.shared else { return Ok(None) };
+        if let Some(stop) = read_ahead(shared, run, out, wait) {
+            return Ok(stop);
+        }
         match run {
             // With something between them. Who may wait reads what nobody has in memory.
             [Part { from: From::File(file, base), .. }, _, ..] if wait == Wait::No => {
@@ -232,9 +240,16 @@ impl Slices {
     }
 
     /// Takes what is still in memory, so that no file is read for it. Of what else is below `end`, blocks may be read.
-    pub(super) fn settle(&mut self, log: &Log, blocks: &Arc<Blocks>, end: u64, queue: Reader) {
+    pub(super) fn settle(
+        &mut self,
+        log: &Log,
+        (blocks, windows): (&Arc<Blocks>, &Arc<Windows>),
+        end: u64,
+        queue: Reader,
+    ) {
         let segment_bytes = log.segment_bytes();
-        self.shared = Some(Shared { blocks: Arc::clone(blocks), end, segment_bytes, queue });
+        let (blocks, windows) = (Arc::clone(blocks), Arc::clone(windows));
+        self.shared = Some(Shared { blocks, windows, end, segment_bytes, queue });
         for part in &mut self.parts {
             if part.len <= SETTLE_MAX
                 && let Some(bytes) = log.in_memory(part.at, part.len as usize)
@@ -295,6 +310,24 @@ enum Stop {
     NotCached,
     /// What stands at this position is not the message of this offset; what was appended stands before.
     Rotten { at: u64, offset: u64 },
+}
+
+/// Takes neighbours from what was read ahead, and checks each; `None` if they are not there, nor asked for.
+fn read_ahead(shared: &Shared, run: &[Part], out: &mut Vec<u8>, wait: Wait) -> Option<Option<Stop>> {
+    let [Part { from: From::File(..), .. }, ..] = run else { return None };
+    if shared.windows.is_empty() {
+        return None;
+    }
+    let before = out.len();
+    let parts = run.iter().map(|part| part.at..part.at + part.len);
+    match shared.windows.take(parts, wait == Wait::Yes, out) {
+        Taken::All => Some(check(&shared.queue, run, out, before, &[])),
+        Taken::Later => Some(Some(Stop::NotCached)),
+        Taken::Elsewhere => {
+            out.truncate(before);
+            None
+        }
+    }
 }
 
 /// Takes neighbours from blocks, and checks each.

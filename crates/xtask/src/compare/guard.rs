@@ -140,9 +140,10 @@ pub fn drop_cached(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// MB per second at which a file that is not in memory is read: past the page cache, and through it.
-pub fn read_limit(file: &Path) -> Result<(f64, f64)> {
-    let rate = |flag: &str, block: &str| -> Result<f64> {
+/// MB per second at which files that are not in memory are read: the first past the page cache, the second through it.
+/// Not the same one: what lies below this machine remembers what it has just read.
+pub fn read_limit(one: &Path, other: &Path) -> Result<(f64, f64)> {
+    let rate = |file: &Path, flag: &str, block: &str| -> Result<f64> {
         let began = std::time::Instant::now();
         let input = format!("if={}", file.display());
         let mut dd = Command::new("dd");
@@ -153,9 +154,9 @@ pub fn read_limit(file: &Path) -> Result<(f64, f64)> {
         let bytes = std::fs::metadata(file)?.len().min(1 << 30);
         Ok(bytes as f64 / began.elapsed().as_secs_f64() / 1e6)
     };
-    let direct = rate("iflag=count_bytes,direct", "bs=8M")?;
-    let buffered = rate("iflag=count_bytes", "bs=1M")?;
-    drop_cached(file)?;
+    let direct = rate(one, "iflag=count_bytes,direct", "bs=8M")?;
+    let buffered = rate(other, "iflag=count_bytes", "bs=1M")?;
+    drop_cached(other)?;
     Ok((direct, buffered))
 }
 

@@ -143,7 +143,8 @@ fn caught_up(
     bench.load(&words(&fill), &server, 400.0, 0.0)?;
     let log = server.store.join("commitlog");
     guard::drop_cached(&server.store)?;
-    let limit = guard::read_limit(&log.join("00000000000000000000"))?;
+    let file = |number: u64| log.join(format!("{:020}", number << 30));
+    let limit = guard::read_limit(&file(4.min(bench.part(6))), &file(5.min(bench.part(7))))?;
     let tail = words(&format!("send -c 64 -w 4 --rate {SENT} --topic Tail"));
     let seconds = bench.options.seconds;
     let alone = Run::of(bench.load(&tail, &server, seconds, 1.0)?)?;
