@@ -33,6 +33,9 @@ const FLAG_COMMIT: i32 = 1;
 const FLAG_SUSPEND: i32 = 2;
 const FLAG_SUBSCRIPTION: i32 = 4;
 
+/// How long a pull is held that did not ask for it, while an entry is made again: less than any client waits.
+const SOUGHT_MS: Millis = Millis(1_000);
+
 /// What is kept of a pull, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -77,8 +80,10 @@ impl Broker {
             // Asked again when the queue's entries are in memory.
             return Ok(());
         }
-        let suspend_ms = pull.suspend_timeout_millis.unwrap_or(0);
-        let held = read.code == code::PULL_NOT_FOUND && pull.sys_flag & FLAG_SUSPEND != 0 && suspend_ms > 0;
+        let suspend_ms =
+            pull.suspend_timeout_millis.filter(|_| pull.sys_flag & FLAG_SUSPEND != 0).unwrap_or(0);
+        let may_be_held = suspend_ms > 0;
+        let held = read.is_sought || read.code == code::PULL_NOT_FOUND && may_be_held;
         // Whatever the result, as long as the pull itself was in order.
         if pull.sys_flag & FLAG_COMMIT != 0
             && let Some(offset) = pull.commit_offset
@@ -93,7 +98,7 @@ impl Broker {
             conn: from.to.conn,
             from: read.next,
             tags,
-            deadline: from.now.mono + self.hold_ms(suspend_ms),
+            deadline: from.now.mono + if may_be_held { self.hold_ms(suspend_ms) } else { SOUGHT_MS },
             kept,
         };
         let slot = pull.kept.slot;
@@ -304,6 +309,8 @@ struct Read {
     /// Log bytes between what was looked at and the end.
     lag: u64,
     found: Option<Found>,
+    /// The entry there is made again.
+    is_sought: bool,
 }
 
 struct Found {
@@ -323,6 +330,7 @@ fn below(bounds: Bounds) -> Read {
         bounds,
         lag: 0,
         found: None,
+        is_sought: false,
     }
 }
 
@@ -334,17 +342,20 @@ fn judged(plan: Plan, from: QueueOffset) -> Read {
         PlanStatus::Removing => ("MESSAGE_WAS_REMOVING", code::PULL_RETRY_IMMEDIATELY),
         PlanStatus::Empty if from.0 == 0 => ("NO_MESSAGE_IN_QUEUE", code::PULL_NOT_FOUND),
         PlanStatus::Empty => ("NO_MESSAGE_IN_QUEUE", code::PULL_OFFSET_MOVED),
-        PlanStatus::FoundNull => ("OFFSET_FOUND_NULL", code::PULL_NOT_FOUND),
+        // Whoever takes "not found" for the end of the queue must not miss what is made again.
+        PlanStatus::FoundNull => ("OFFSET_FOUND_NULL", code::PULL_RETRY_IMMEDIATELY),
         PlanStatus::Overflow => ("OFFSET_OVERFLOW_ONE", code::PULL_NOT_FOUND),
         PlanStatus::OverflowBadly => ("OFFSET_OVERFLOW_BADLY", code::PULL_OFFSET_MOVED),
         PlanStatus::TooSmall => ("OFFSET_TOO_SMALL", code::PULL_OFFSET_MOVED),
     };
+    let is_sought = plan.status == PlanStatus::FoundNull;
     let found = (plan.status == PlanStatus::Found).then_some(Found {
         slices: plan.slices,
         count: plan.count as u64,
         bytes: plan.bytes,
     });
-    Read { status, code, asked: from.wire(), next: plan.next, bounds: plan.bounds, lag: plan.lag, found }
+    let (next, bounds, lag) = (plan.next, plan.bounds, plan.lag);
+    Read { status, code, asked: from.wire(), next, bounds, lag, found, is_sought }
 }
 
 /// A pull answer whose records are still in the log.

@@ -31,7 +31,10 @@ const SUCCESS: i32 = 0;
 const NO_TOPIC: i32 = 17;
 const NO_OFFSET: i32 = 22;
 /// Codes of a pull that found nothing: not now, not here, not that offset; and no such topic.
-const NOTHING: [i32; 4] = [19, 20, 21, NO_TOPIC];
+const NOTHING: [i32; 4] = [19, RETRY, 21, NO_TOPIC];
+const RETRY: i32 = 20;
+/// How often one offset is asked for: a broker that makes an entry of its queue again answers within a second.
+const TRIES_MAX: u32 = 30;
 
 /// What a pull gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,8 +162,18 @@ impl Wire {
         Ok(Sent::Acknowledged(u64::try_from(reply.queue_offset).context("a negative offset")?))
     }
 
-    /// Messages of a queue from an offset on; none at its end.
+    /// Messages of a queue from an offset on; none at its end. Asks again while the broker says to.
     pub fn pull(&mut self, topic: &str, queue: u32, from: u64) -> Result<Batch> {
+        for _ in 0..TRIES_MAX {
+            if let Some(batch) = self.pull_once(topic, queue, from)? {
+                return Ok(batch);
+            }
+        }
+        bail!("asked {TRIES_MAX} times for {from} of queue {queue}, and no answer")
+    }
+
+    /// As [`Wire::pull`]; `None`: it is to be asked for again.
+    fn pull_once(&mut self, topic: &str, queue: u32, from: u64) -> Result<Option<Batch>> {
         let request = PullRequest {
             consumer_group: "crash".into(),
             topic: topic.into(),
@@ -183,11 +196,14 @@ impl Wire {
                 let [max, next] =
                     [reply.max_offset, reply.next_begin_offset].map(|at| u64::try_from(at).unwrap_or(0));
                 if from < next && next <= max {
-                    return Ok(Batch::BeginsAt(next));
+                    return Ok(Some(Batch::BeginsAt(next)));
+                }
+                if header.code == RETRY && next == from && from < max {
+                    return Ok(None);
                 }
                 ensure!(max <= from, "nothing at {from} of queue {queue}, which ends at {max}");
             }
-            return Ok(Batch::Messages(Vec::new()));
+            return Ok(Some(Batch::Messages(Vec::new())));
         }
         ensure!(header.code == SUCCESS, "a pull got {}: {:?}", header.code, header.remark);
         let mut pulled = Vec::new();
@@ -200,7 +216,7 @@ impl Wire {
             let offset = u64::try_from(record.queue_offset).context("a negative offset")?;
             pulled.push(Pulled { offset, body: record.body.to_vec(), is_sound: record.crc_matches() });
         }
-        Ok(Batch::Messages(pulled))
+        Ok(Some(Batch::Messages(pulled)))
     }
 
     /// Offset of a queue's oldest message; 0 if there is no such topic.

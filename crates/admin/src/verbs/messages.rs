@@ -199,6 +199,9 @@ fn id(record: &Record<'_>) -> String {
     }
 }
 
+/// How often one offset is asked for again: a broker that makes an entry of its queue again answers within a second.
+const TRIES_MAX: u32 = 30;
+
 impl ConsumeMessage {
     async fn read(
         &self,
@@ -214,7 +217,7 @@ impl ConsumeMessage {
             (None, Some(begin)) => cluster.offset_at(addr, &self.topic, queue, begin).await?,
             (None, None) => min,
         };
-        let mut left = self.count;
+        let (mut left, mut tries) = (self.count, 0);
         while offset < max && left > 0 {
             let request = self.request(queue, offset, left.min(32) as i32);
             let (code, reply, body) = cluster.pull(addr, &request).await?;
@@ -231,7 +234,8 @@ impl ConsumeMessage {
                 left -= 1;
                 self.show(&record, broker, shown);
             }
-            if reply.next_begin_offset <= offset {
+            tries = if reply.next_begin_offset > offset { 0 } else { tries + 1 };
+            if reply.next_begin_offset < offset || tries > TRIES_MAX {
                 bail!("the broker did not move on from offset {offset} of queue {queue}");
             }
             offset = reply.next_begin_offset;
