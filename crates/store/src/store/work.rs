@@ -9,19 +9,18 @@
 //! | zeros ahead of the end | few are left, under [`Flush::Sync`] | one |
 //! | probe of the disk, deletion of log files | after an interval | one |
 
+mod ahead;
 mod behind;
+mod checkpoint;
 mod mend;
+mod retention;
 
 use super::{Store, trash::Trash};
 use crate::{
-    checkpoint::{Checkpoint, Progress},
-    disk::{File, Space},
+    disk::File,
     doubt::{Life, Open},
-    ends::{Ends, TopicEnds},
-    index::{Index, IndexDone, PENDING_WORTH},
-    job::{
-        Dirty, Flushed, Outcome, Probe, Probed, Remove, Snapshot, StoreDone, StoreJob, TRASH, Wanted, Work,
-    },
+    index::{IndexDone, PENDING_WORTH},
+    job::{Dirty, Flushed, Outcome, Snapshot, StoreDone, StoreJob, Work},
     log::is_no_room,
     options::Flush,
     retain,
@@ -33,10 +32,6 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Pause between two looks at a disk that had no room.
 const RETRY: Millis = Millis(1_000);
-/// Room that must be there before appends are tried again.
-const RETRY_FREE: u64 = 1 << 20;
-/// Pause between two forecasts.
-const FORECAST: Millis = Millis(600_000);
 
 /// What is under way, and when the next is due.
 #[derive(Debug)]
@@ -95,21 +90,11 @@ pub(super) struct Agenda {
     last_forecast: Option<(Millis, BTreeMap<PathBuf, u64>)>,
     /// The last deletion took files before their time.
     pub(super) forced: bool,
-    held: Option<Held>,
+    held: Option<retention::Held>,
     clock: retain::Clock,
     /// Since when a stop goes on, and when it said so last.
     stopping: Option<(Millis, Millis)>,
     stopped: bool,
-}
-
-/// Unread messages keep log files that would go.
-#[derive(Debug)]
-struct Held {
-    topic: Arc<str>,
-    /// When that was said last.
-    said: Millis,
-    /// Room is wanted.
-    urgent: bool,
 }
 
 impl Agenda {
@@ -419,48 +404,6 @@ impl Store {
         Some(Work::Drop { disk: Arc::clone(&self.disk), dir: self.files.dir().clone(), topics })
     }
 
-    fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
-        let agenda = &self.agenda;
-        if agenda.waiting.is_some() || agenda.partial {
-            return None;
-        }
-        let last = agenda.last_checkpoint;
-        let grown = agenda.covered.upto.0.saturating_sub(agenda.checkpoint_covers.0);
-        let waited = last.is_none_or(|last| now.mono >= last + self.options.checkpoint_interval);
-        let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
-        let ahead = agenda.spare_busy || agenda.reserving || agenda.zeroing;
-        let idle = !ahead && !agenda.probing && !agenda.trash.is_busy();
-        let stop = self.stopping && all_done && idle;
-        let due =
-            stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
-        if !due || self.stopping && !stop {
-            return None;
-        }
-        self.agenda.checkpoint_soon = false;
-        // Keys of all records that the queues cover are in the index's memory at least; they must be on the
-        // disk before this is remembered.
-        let snapshot = Box::new(self.snapshot(stop));
-        self.agenda.waiting = Some(snapshot);
-        self.waiting_job()
-    }
-
-    /// The checkpoint that waits for the index, if the index is ready for it.
-    fn waiting_job(&mut self) -> Option<Work> {
-        let mut snapshot =
-            self.agenda.waiting.take_if(|snapshot| match (&self.index, snapshot.index_need) {
-                // Should the index have failed, the next start reads from the log what it lacks.
-                (Some(index), Some(need)) => {
-                    index.failed().is_some() || index.synced().is_some_and(|mark| mark.covers(&need))
-                }
-                _ => true,
-            })?;
-        if let Some(index) = &self.index {
-            snapshot.progress.index_synced = index.synced();
-            snapshot.progress.index_written = index.written();
-        }
-        Some(Work::Checkpoint(snapshot))
-    }
-
     fn index_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
         let Some(index) = &mut self.index else { return };
         let must_sync = self.agenda.waiting.is_some();
@@ -493,294 +436,6 @@ impl Store {
             Err(why) => tracing::error!(%why, "the index takes no more keys; a restart makes up for them"),
         }
         self.count_keys();
-    }
-
-    /// The state that queue files hold now.
-    pub(super) fn snapshot(&mut self, stop: bool) -> Snapshot {
-        let mut covers = self.agenda.covered;
-        if mutant!(CheckpointAhead) {
-            covers.upto = self.log.flushed();
-        }
-        let mut checkpoint = Checkpoint::default();
-        checkpoint.set_physic(covers.ms);
-        checkpoint.set_logics(covers.ms);
-        checkpoint.set_index(covers.ms);
-        let ends = Ends {
-            clean: stop,
-            covers: covers.upto,
-            last_ms: covers.ms,
-            checkpoints: [self.agenda.digest, Digest::of(checkpoint.bytes())],
-            segment_bytes: self.options.segment_bytes,
-            queue_file_bytes: self.files.file_bytes,
-            index_covers: self.index.as_ref().and_then(Index::covered),
-            damaged: self.damaged.clone(),
-            topics: self.ends(),
-        };
-        let progress = Progress {
-            boot_id: self.disk.boot_id(),
-            flushed: self.log.flushed(),
-            queues_written: covers.upto,
-            queues_synced: covers.upto,
-            ..Progress::default()
-        };
-        Snapshot {
-            disk: Arc::clone(&self.disk),
-            paths: self.options.paths.clone(),
-            files: Arc::clone(&self.files),
-            dirty: std::mem::take(&mut self.agenda.dirty),
-            ends,
-            progress,
-            checkpoint,
-            index_need: self.index.as_ref().and_then(Index::newest),
-            last: stop.then(|| self.log.take_spare()),
-        }
-    }
-
-    fn ends(&self) -> Vec<TopicEnds> {
-        let topics = self.queues.topics().map(|(name, queues)| TopicEnds {
-            name: Arc::clone(name),
-            queues: queues
-                .map(|(_, queue)| (queue.id, queue.min.min(queue.written), queue.written))
-                .collect(),
-        });
-        topics.filter(|topic| !topic.queues.is_empty()).collect()
-    }
-
-    fn checkpoint_done(&mut self, now: Now, snapshot: Snapshot, result: io::Result<()>) {
-        self.agenda.queues_busy = false;
-        self.agenda.last_checkpoint = Some(now.mono);
-        match result {
-            Ok(()) => {
-                self.agenda.digest = snapshot.digest();
-                self.agenda.checkpoint_covers = snapshot.ends.covers;
-                self.agenda.stopped |= snapshot.last.is_some();
-            }
-            Err(why) if is_no_room(&why) && !self.stopping => {
-                let (files, dirs) = snapshot.dirty;
-                self.agenda.dirty.0.extend(files);
-                self.agenda.dirty.1.extend(dirs);
-                self.refuse_for_room(self.options.paths.root.clone(), &why);
-            }
-            Err(why) => {
-                self.poison("making a checkpoint", &why);
-            }
-        }
-    }
-
-    fn spare_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.agenda.spare_busy || self.stopping {
-            return;
-        }
-        // Where zeros are wanted the file is made early, to have them before it is needed.
-        let share = if self.options.flush == Flush::Sync { 1 } else { 3 };
-        if let Some((base, reserve)) = self.log.wants_spare(share) {
-            self.agenda.spare_busy = true;
-            let (disk, dir) = (Arc::clone(&self.disk), self.log.dir().clone());
-            let segment_bytes = self.log.segment_bytes();
-            into.push(StoreJob(Work::Spare { disk, dir, base, segment_bytes, reserve }));
-        }
-    }
-
-    fn reserve_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.agenda.reserving || self.stopping {
-            return;
-        }
-        match self.log.wants_reserve() {
-            Some(Ok(reserve)) => {
-                self.agenda.reserving = true;
-                into.push(StoreJob(Work::Reserve(reserve)));
-            }
-            Some(Err(why)) => {
-                self.poison("opening a log file to reserve room", &why);
-            }
-            None => {}
-        }
-    }
-
-    /// Zeros ahead make flushes fast; only who waits for flushes cares.
-    fn zero_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.options.flush != Flush::Sync || self.agenda.zeroing || self.stopping || self.no_room.is_some()
-        {
-            return;
-        }
-        match self.log.wants_zeros() {
-            Some(Ok(zero)) => {
-                self.agenda.zeroing = true;
-                into.push(StoreJob(Work::Zero(zero)));
-            }
-            Some(Err(why)) => {
-                self.poison("opening a log file to write ahead", &why);
-            }
-            None => {}
-        }
-    }
-
-    pub(super) fn probe_pause(&self) -> Millis {
-        let hurry = self.no_room.is_some() || self.disk_full.is_some();
-        if hurry { RETRY.min(self.options.retention.interval) } else { self.options.retention.interval }
-    }
-
-    fn probe_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
-        let due = self.agenda.last_probe.is_none_or(|last| now.mono >= last + self.probe_pause());
-        if self.agenda.probing || self.agenda.mending.is_some() || self.stopping || !due {
-            return;
-        }
-        self.agenda.probing = true;
-        let (disk, paths) = (Arc::clone(&self.disk), self.options.paths.clone());
-        let heads = self.log.oldest(retain::FILES_MAX + 1);
-        let (wanted, seeks) = self.wanted();
-        let files = Arc::clone(&self.files);
-        into.push(StoreJob(Work::Probe(Probe { disk, paths, heads, files, wanted, seeks })));
-    }
-
-    fn probed(&mut self, now: Now, probed: Probed) {
-        self.agenda.probing = false;
-        self.agenda.last_probe = Some(now.mono);
-        self.forget_silent_readers();
-        let emptiest = probed.log.iter().map(|(path, space)| (retain::used_percent(*space), path)).min();
-        let root = probed.root.map(|space| (retain::used_percent(space), &self.options.paths.root));
-        // The log may lie on several disks and needs one of them; the queues need theirs.
-        let Some((used_percent, path)) = emptiest.max(root) else { return };
-        let path = path.clone();
-        let root = probed.root.map(|space| (self.options.paths.root.clone(), space));
-        let disks: Vec<_> = probed.log.iter().cloned().chain(root).collect();
-        let free = disks.iter().map(|(_, space)| space.free).min().unwrap_or(0);
-        self.forecast(now, &disks);
-        self.log.set_free(free);
-        if free >= RETRY_FREE && self.no_room.take().is_some() {
-            tracing::info!(free, "there is room again, appends are tried");
-        }
-        self.used_percent = used_percent;
-        self.delete_old(now, used_percent, &probed.heads, probed.wanted);
-        self.weigh(used_percent, path);
-    }
-
-    /// Refuses appends on a full disk, and ends that.
-    fn weigh(&mut self, used_percent: u32, path: PathBuf) {
-        let limit_percent = self.options.retention.refuse_percent;
-        let full = used_percent > limit_percent;
-        let kept_for = self.agenda.held.as_ref().map(|held| Arc::clone(&held.topic));
-        let refusal = full.then_some(Refusal::DiskFull { used_percent, limit_percent, path, kept_for });
-        match (&self.disk_full, &refusal) {
-            (None, Some(refusal)) => tracing::error!(%refusal, "appends are refused"),
-            (Some(_), None) => tracing::info!(used_percent, limit_percent, "appends are accepted again"),
-            _ => {}
-        }
-        self.disk_full = refusal;
-    }
-
-    /// Says in the log when writes will be refused, disk by disk, if it goes on like this.
-    fn forecast(&mut self, now: Now, disks: &[(PathBuf, Space)]) {
-        let free = || disks.iter().map(|(path, space)| (path.clone(), space.free)).collect();
-        let Some((since, before)) = &self.agenda.last_forecast else {
-            self.agenda.last_forecast = Some((now.mono, free()));
-            return;
-        };
-        let passed = now.mono - *since;
-        if passed < FORECAST {
-            return;
-        }
-        let limit_percent = self.options.retention.refuse_percent;
-        let mut said: Vec<Space> = Vec::new();
-        for (path, space) in disks {
-            let hours = before
-                .get(path)
-                .and_then(|before| retain::hours_left(*space, *before, passed, limit_percent));
-            let Some(hours) = hours.filter(|hours| *hours < 72) else { continue };
-            // Two directories of one disk.
-            if !said.contains(space) {
-                said.push(*space);
-                let (path, free) = (path.display(), space.free);
-                tracing::warn!(%path, hours, free, limit_percent, "at the present rate the disk will refuse writes");
-            }
-        }
-        self.agenda.last_forecast = Some((now.mono, free()));
-    }
-
-    fn delete_old(
-        &mut self,
-        now: Now,
-        used_percent: u32,
-        heads: &[(u64, Option<Millis>)],
-        wanted: Option<Wanted>,
-    ) {
-        // What was deleted last has not made its room yet: more of it would go than has to.
-        if self.agenda.trash.makes_room() {
-            return;
-        }
-        // A file's newest record is no younger than the next file's first.
-        let files: Vec<_> = heads
-            .windows(2)
-            .filter_map(|two| {
-                let [_, (next, time)] = two else { return None };
-                Some((LogOffset(*next), *time))
-            })
-            .collect();
-        let situation = retain::Situation {
-            now_wall: self.agenda.clock.now(now),
-            used_percent,
-            asked: std::mem::take(&mut self.agenda.delete_asked),
-            keep_from: self.keep_from.unwrap_or(LogOffset(u64::MAX)).min(self.agenda.checkpoint_covers),
-            unread_from: wanted.as_ref().map_or(super::unread::ALL_READ, |wanted| wanted.from),
-            files: &files,
-        };
-        let decision = retain::decide(&self.options.retention, &situation);
-        self.tell_held(now, used_percent, wanted.filter(|_| decision.held));
-        let segments = self.log.drop_oldest(decision.files);
-        if segments.is_empty() {
-            return;
-        }
-        let first = self.log.first();
-        let (files, forced) = (segments.len(), decision.forced);
-        self.agenda.forced = forced > 0;
-        match forced {
-            0 => tracing::info!(files, %first, used_percent, "log files are deleted, their time is over"),
-            _ => tracing::error!(
-                files,
-                forced,
-                %first,
-                used_percent,
-                "log files are deleted before their time, to make room: add space, or shorten fileReservedTime"
-            ),
-        }
-        self.damaged.retain(|range| range.end > first.0);
-        self.agenda.probing = true;
-        let open = segments.iter().filter_map(|segment| Some((segment.base, segment.opened()?)));
-        self.agenda.leaving = open.collect();
-        let files = segments.into_iter().map(|segment| (segment.base, segment.path)).collect();
-        let others = self.index.iter_mut().flat_map(|index| index.expire(first)).collect();
-        let (disk, trash) = (Arc::clone(&self.disk), self.options.paths.root.join(TRASH));
-        self.agenda.deletion = Some(Work::Remove(Remove { disk, trash, files, others }));
-    }
-
-    /// Says, now and then, that files stay only because somebody has not read them.
-    fn tell_held(&mut self, now: Now, used_percent: u32, held: Option<Wanted>) {
-        let Some(Wanted { from, topic, id }) = held else {
-            if self.agenda.held.take().is_some() {
-                tracing::info!(used_percent, "no log file is kept for unread messages any more");
-            }
-            return;
-        };
-        let rules = &self.options.retention;
-        let (urgent, limit_percent) = (used_percent > rules.clean_percent, rules.refuse_percent);
-        let said = self.agenda.held.take().filter(|held| held.urgent >= urgent);
-        if let Some(Held { said, .. }) = said.filter(|held| now.mono - held.said < FORECAST) {
-            self.agenda.held = Some(Held { topic, said, urgent });
-            return;
-        }
-        if urgent {
-            tracing::error!(
-                %topic, queue = %id, %from, used_percent, limit_percent,
-                "the disk is nearly full, but unread messages of a protected topic stand in the oldest log file: sends \
-                 are refused above the limit instead; let its groups read on, or add space"
-            );
-        } else {
-            tracing::warn!(
-                %topic, queue = %id, %from, used_percent, limit_percent,
-                "the oldest log file is kept beyond its time for unread messages of a protected topic"
-            );
-        }
-        self.agenda.held = Some(Held { topic, said: now.mono, urgent });
     }
 
     pub(super) fn refuse_for_room(&mut self, path: PathBuf, why: &io::Error) -> Refusal {
