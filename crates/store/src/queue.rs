@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod files;
+mod table;
 
 use crate::{
     cold::Gate,
@@ -20,11 +21,8 @@ use crate::{
 };
 use files::{Files, Place};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    io,
-    sync::Arc,
-};
+use std::{collections::VecDeque, io, sync::Arc};
+use table::Table;
 
 /// Bytes of an entry: position i64, size i32, tags code i64.
 pub(crate) const ENTRY_BYTES: u64 = 20;
@@ -127,7 +125,7 @@ impl Queue {
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    queues: BTreeMap<QueueId, QueueSlot>,
+    queues: Table,
 }
 
 /// Entries to write to one queue's files.
@@ -184,7 +182,7 @@ impl Queues {
 
     pub(crate) fn find(&self, topic: &str, id: QueueId) -> Option<QueueSlot> {
         let topic = self.topics.get(*self.by_name.get(topic)? as usize)?;
-        topic.queues.get(&id).copied()
+        topic.queues.get(id)
     }
 
     pub(crate) fn slot(&mut self, topic: &str, id: QueueId) -> QueueSlot {
@@ -196,7 +194,7 @@ impl Queues {
             None => {
                 let number = self.topics.len() as u32;
                 let name: Arc<str> = Arc::from(topic);
-                self.topics.push(Topic { name: Arc::clone(&name), queues: BTreeMap::new() });
+                self.topics.push(Topic { name: Arc::clone(&name), queues: Table::default() });
                 self.by_name.insert(name, number);
                 number
             }
@@ -235,13 +233,13 @@ impl Queues {
         &self,
     ) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = (QueueSlot, &Queue)>)> {
         self.topics.iter().map(|topic| {
-            let queues = topic.queues.values().filter_map(|slot| Some((*slot, self.get(*slot)?)));
+            let queues = topic.queues.values().filter_map(|slot| Some((slot, self.get(slot)?)));
             (&topic.name, queues.filter(|(_, queue)| queue.alive))
         })
     }
     pub(crate) fn queues_of(&self, topic: &str) -> Vec<QueueSlot> {
         let topic = self.by_name.get(topic).and_then(|number| self.topics.get(*number as usize));
-        topic.map(|topic| topic.queues.values().copied().collect()).unwrap_or_default()
+        topic.map(|topic| topic.queues.values().collect()).unwrap_or_default()
     }
 
     /// Entries that are not in files yet.
