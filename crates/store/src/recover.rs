@@ -755,8 +755,16 @@ impl Recovery<'_> {
             (false, true, true) => Trust::Killed(left.index_synced),
             (false, true, false) => Trust::PowerCut(left.index_synced),
         };
-        let opened = Index::open(Arc::clone(self.disk), &dir, shape, trust);
-        let (mut index, repairs) = opened.map_err(OpenError::io(&dir))?;
+        let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
+        let open = |trust| Index::open(Arc::clone(self.disk), &dir, shape, trust).map_err(OpenError::io(&dir));
+        let (mut index, mut repairs) = open(trust)?;
+        if trust == Trust::Clean && !self.report.foreign && index.covered() < expected {
+            // Its last job failed and ended half done, however clean the stop was: slots may lead past the keys that
+            // are counted, and hide those before.
+            let (again, more) = open(Trust::Killed(left.index_synced))?;
+            index = again;
+            repairs.extend(more);
+        }
         self.report.lines.extend(repairs.iter().map(of_index));
         if !self.report.clean {
             let repairs = index.cut(self.log.end()).map_err(OpenError::io(&dir))?;
@@ -764,7 +772,6 @@ impl Recovery<'_> {
         }
         let end_of_log = self.log.end().0;
         let covered = index.covered();
-        let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
         let start = match (covered, expected) {
             _ if self.report.foreign => covered.map_or(from, |covered| covered.0.min(from)),
             (covered, expected) if covered >= expected => from,

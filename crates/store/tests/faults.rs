@@ -86,7 +86,7 @@ fn the_first_failed_write_or_sync_ends_accepting_and_loses_nothing() {
 
 #[test]
 fn a_failing_index_stops_no_message_and_is_made_up_for() {
-    for nth in 1..20 {
+    for nth in 1.. {
         let Some((mut world, confirmed)) = fail_one(Call::Write, "index", nth) else {
             assert!(nth > 1, "the index is never written: nothing was tried");
             return;
@@ -97,6 +97,10 @@ fn a_failing_index_stops_no_message_and_is_made_up_for() {
         world.disk = world.disk.kill();
         world.open();
         world.check();
+        // Of the job that failed slots may be written, and lead past the keys before it.
+        work(&mut world, 3);
+        let (store, opened) = (world.store.as_ref().unwrap(), &world.opened);
+        world.check_keys(store, opened, store.confirmed()).unwrap_or_else(|why| panic!("write {nth}: {why}"));
     }
 }
 
