@@ -23,12 +23,10 @@ use crate::{
     },
     recover::{MendError, MendJob, Mended},
     smallfile::{self, Backup, Digest},
+    types::QueueSlot,
 };
-use kerolox_protocol::{LogOffset, Millis, record};
-use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
-
-/// From so many queue files on, syncing the whole file system is cheaper than syncing each.
-const SYNC_ALL: usize = 64;
+use kerolox_protocol::{LogOffset, Millis, QueueId, record};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Work that may block on the disk; to be run away from whoever owns the store.
 #[derive(Debug)]
@@ -87,13 +85,11 @@ pub(crate) struct Flushed {
 pub(crate) struct Behind {
     pub(crate) files: Arc<Files>,
     pub(crate) writes: Vec<QueueWrite>,
-    /// Every entry of a record below is among these or was written before; and the time of the last of them.
-    /// `None`: older entries wait for a later job.
-    pub(crate) covers: Option<Flushed>,
+    /// Records of these entries lie below.
+    pub(crate) below: LogOffset,
+    /// Nothing else is left of the pass than files to be made.
+    pub(crate) makes_files: bool,
 }
-
-/// Queue files and directories that were written to since the last checkpoint.
-pub(crate) type Dirty = (BTreeSet<(Arc<str>, u32, u64)>, BTreeSet<PathBuf>);
 
 /// A state to be made durable and remembered.
 #[derive(Debug)]
@@ -101,7 +97,10 @@ pub(crate) struct Snapshot {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) paths: Paths,
     pub(crate) files: Arc<Files>,
-    pub(crate) dirty: Dirty,
+    /// What queue files were written to since the last checkpoint.
+    pub(crate) dirty: Touched,
+    /// The queues of these files.
+    pub(crate) names: BTreeMap<QueueSlot, (Arc<str>, QueueId)>,
     pub(crate) ends: Ends,
     pub(crate) progress: Progress,
     pub(crate) checkpoint: Checkpoint,
@@ -220,7 +219,7 @@ impl Snapshot {
     /// What is remembered must be durable before it is remembered; `abort` goes last of all.
     pub(crate) fn run(&self) -> io::Result<()> {
         if !mutant!(QueuesUnsynced) {
-            self.sync_queues()?;
+            self.files.sync(&self.dirty, |slot| self.names.get(&slot).map(|(topic, id)| (&**topic, *id)))?;
         }
         let root = &self.paths.root;
         smallfile::replace(&*self.disk, &Ends::path(root), &self.ends.encode(), Backup::No)?;
@@ -232,24 +231,6 @@ impl Snapshot {
             self.disk.sync_dir(spare.path.parent().unwrap_or(root))?;
         }
         checkpoint::mark_stopped(&*self.disk, &self.paths)
-    }
-
-    fn sync_queues(&self) -> io::Result<()> {
-        let (files, dirs) = &self.dirty;
-        if files.len() > SYNC_ALL && self.disk.sync_all(self.files.dir())? {
-            return Ok(());
-        }
-        for (topic, id, number) in files {
-            self.files.sync(topic, *id, *number)?;
-        }
-        for dir in dirs {
-            match self.disk.sync_dir(dir) {
-                // Deleted meanwhile, with its files.
-                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
-        }
-        Ok(())
     }
 
     /// Digest of the original's checkpoint as this leaves it.

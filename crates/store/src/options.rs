@@ -67,6 +67,10 @@ pub struct Options {
     pub checkpoint_interval: Millis,
     /// Queue files that one job makes at most. Each costs the file system 50 us to 1 ms, and other jobs wait.
     pub new_files_max: usize,
+    /// Queues whose files one job writes to at most, where no file has to be made: about 10 us each.
+    pub write_queues_max: usize,
+    /// Entries that one job writes at most.
+    pub write_entries_max: usize,
     /// How long a stop makes files of new queues. What is left then is read from the log by the next start.
     pub stop_time: Millis,
     /// Log bytes after which a checkpoint is made earlier.
@@ -108,6 +112,8 @@ impl Options {
             behind_interval: Millis(1_000),
             checkpoint_interval: Millis(60_000),
             new_files_max: 1_000,
+            write_queues_max: 2_000,
+            write_entries_max: 64 << 10,
             stop_time: Millis(4_000),
             checkpoint_bytes: 256 << 20,
             message_bytes_max: 4 << 20,

@@ -10,8 +10,11 @@
 //! ───┼────────────────┼────────────────┼─────────────┼────────┤
 //! ```
 
+mod behind;
 pub(crate) mod files;
 mod table;
+
+pub(crate) use behind::{QueueWrite, Share};
 
 use crate::{
     cold::Gate,
@@ -19,6 +22,7 @@ use crate::{
     job::One,
     types::{Bounds, QueueEntry, QueueSlot},
 };
+use behind::{Line, Waiting, Waits};
 use files::{Files, Place};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
 use std::{collections::VecDeque, io, sync::Arc};
@@ -82,16 +86,6 @@ pub(crate) struct Queue {
     pub(crate) alive: bool,
 }
 
-/// Whether entries wait for the write-behind, and in which list their queue stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    No,
-    /// The first entry that waits goes into a file that has to be made.
-    NewFile,
-    /// It goes into a file that is there.
-    File,
-}
-
 // A million idle queues are to fit into 128 MB.
 const _: () = assert!(size_of::<Queue>() <= 96);
 
@@ -128,36 +122,13 @@ struct Topic {
     queues: Table,
 }
 
-/// Entries to write to one queue's files.
-#[derive(Debug)]
-pub(crate) struct QueueWrite {
-    pub(crate) slot: QueueSlot,
-    pub(crate) generation: u32,
-    pub(crate) topic: Arc<str>,
-    pub(crate) id: QueueId,
-    /// Offset of the first entry.
-    pub(crate) from: u64,
-    /// Entries, encoded.
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl QueueWrite {
-    fn count(&self) -> u64 {
-        self.bytes.len() as u64 / ENTRY_BYTES
-    }
-}
-
 /// All queues.
 #[derive(Debug)]
 pub(crate) struct Queues {
     topics: Vec<Topic>,
     by_name: FixedMap<Arc<str>, u32>,
     queues: Vec<Queue>,
-    /// Queues with entries that wait for the files they have.
-    dirty: Vec<QueueSlot>,
-    /// Queues with entries that wait for a file to be made, with their generation: the oldest entry first, so that
-    /// a bounded number from the front never leaves an older one behind.
-    fresh: VecDeque<(QueueSlot, u32)>,
+    waiting: Waiting,
     per_file: u64,
     /// Queues that keep recent entries, longest inactive first.
     recent: VecDeque<QueueSlot>,
@@ -172,8 +143,7 @@ impl Queues {
             topics: Vec::new(),
             by_name: FixedMap::default(),
             queues: Vec::new(),
-            dirty: Vec::new(),
-            fresh: VecDeque::new(),
+            waiting: Waiting::default(),
             per_file: per_file.max(1),
             recent: VecDeque::new(),
             pending: 0,
@@ -228,6 +198,12 @@ impl Queues {
         self.topics.get(queue.topic as usize).map(|topic| &topic.name)
     }
 
+    /// Topic and number of a queue.
+    pub(crate) fn name(&self, slot: QueueSlot) -> Option<(&str, QueueId)> {
+        let queue = self.get(slot)?;
+        Some((self.topic_name(queue)?, queue.id))
+    }
+
     /// Topics that have a living queue, with their queues.
     pub(crate) fn topics(
         &self,
@@ -266,13 +242,7 @@ impl Queues {
         queue.alive = true;
         self.pending += 1;
         if queue.waits == Waits::No {
-            if queue.written.is_multiple_of(self.per_file) {
-                queue.waits = Waits::NewFile;
-                self.fresh.push_back((slot, queue.generation));
-            } else {
-                queue.waits = Waits::File;
-                self.dirty.push(slot);
-            }
+            self.wait(slot, Line::later);
         }
     }
 
@@ -281,109 +251,6 @@ impl Queues {
         if let Some(queue) = self.get_mut(slot) {
             queue.visible = queue.visible.max(upto.0);
         }
-    }
-
-    /// What may be written: entries of records below `flushed`, of queues that need a new file at most
-    /// `new_files`. The second tells whether that left any behind.
-    pub(crate) fn collect(&self, flushed: LogOffset, new_files: usize) -> (Vec<QueueWrite>, bool) {
-        let known = self.dirty.iter().filter_map(|slot| self.write_of(*slot, flushed));
-        let mut writes: Vec<QueueWrite> = known.collect();
-        let mut left = new_files;
-        for (slot, generation) in &self.fresh {
-            // Deleted since: its entries are gone.
-            if self.get(*slot).is_none_or(|queue| queue.generation != *generation) {
-                continue;
-            }
-            // What stands behind it came later and is not flushed either.
-            let Some(write) = self.write_of(*slot, flushed) else { break };
-            if left == 0 {
-                return (writes, true);
-            }
-            left -= 1;
-            writes.push(write);
-        }
-        (writes, false)
-    }
-
-    /// Queues with entries that are not in files yet.
-    pub(crate) fn waiting(&self) -> usize {
-        self.dirty.len() + self.fresh.len()
-    }
-
-    /// Queues that wait for a file to be made.
-    pub(crate) fn new_files_waiting(&self) -> usize {
-        self.fresh.len()
-    }
-
-    fn write_of(&self, slot: QueueSlot, flushed: LogOffset) -> Option<QueueWrite> {
-        let queue = self.get(slot)?;
-        let topic = self.topic_name(queue)?;
-        let skip = (queue.written - queue.tail_base) as usize;
-        let durable =
-            queue.tail.iter().skip(skip).take_while(|entry| entry.is_blank() || entry.end() <= flushed);
-        let mut bytes = Vec::with_capacity((queue.tail.len() - skip) * ENTRY_BYTES as usize);
-        durable.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
-        (!bytes.is_empty()).then(|| QueueWrite {
-            slot,
-            generation: queue.generation,
-            topic: Arc::clone(topic),
-            id: queue.id,
-            from: queue.written,
-            bytes,
-        })
-    }
-
-    /// What [`Queues::collect`] gave is in files now.
-    pub(crate) fn on_written(&mut self, writes: &[QueueWrite]) {
-        for write in writes {
-            let Some(queue) = self.queues.get_mut(write.slot.0 as usize) else { continue };
-            if queue.generation != write.generation {
-                continue;
-            }
-            let count = write.count();
-            queue.written = (write.from + count).min(queue.next());
-            self.pending = self.pending.saturating_sub(count as usize);
-            if queue.waits == Waits::NewFile {
-                queue.waits = Waits::File;
-            }
-            let had_recent = queue.tail.len() as u64 > count;
-            queue.trim(KEEP_RECENT);
-            if !had_recent || self.recent.len() < KEEP_QUEUES {
-                self.recent.push_back(write.slot);
-            }
-        }
-        while self.recent.len() > KEEP_QUEUES {
-            let Some(queue) = self.recent.pop_front().and_then(|slot| self.queues.get_mut(slot.0 as usize))
-            else {
-                continue;
-            };
-            queue.trim(0);
-        }
-        self.settle_waits();
-    }
-
-    /// Takes queues off the lists they no longer belong to.
-    fn settle_waits(&mut self) {
-        let queues = &mut self.queues;
-        while let Some((slot, generation)) = self.fresh.front() {
-            let queue = queues.get(slot.0 as usize).filter(|queue| queue.generation == *generation);
-            match queue.map(|queue| queue.waits) {
-                Some(Waits::NewFile) => break,
-                Some(_) => self.dirty.push(*slot),
-                None => {}
-            }
-            self.fresh.pop_front();
-        }
-        self.dirty.retain(|slot| {
-            let Some(queue) = queues.get_mut(slot.0 as usize).filter(|queue| queue.waits == Waits::File)
-            else {
-                return false;
-            };
-            if queue.next() == queue.written {
-                queue.waits = Waits::No;
-            }
-            queue.waits == Waits::File
-        });
     }
 
     /// Up to `n` queues from number `from` on whose start may have to move, and where to go on.
@@ -412,10 +279,8 @@ impl Queues {
         (queue.min, queue.visible, queue.written, queue.tail_base) = (0, 0, 0, 0);
         queue.tail = VecDeque::new();
         queue.alive = false;
-        // Its place in the list was that of an entry that is gone.
-        if queue.waits == Waits::NewFile {
-            queue.waits = Waits::No;
-        }
+        // Its place in a line was that of an entry that is gone.
+        queue.waits = Waits::No;
     }
 
     /// Up to `n` entries from `from` on, as far as they are visible and there; fewer at a file's end.
@@ -457,63 +322,5 @@ mod tests {
         assert_eq!(QueueEntry::decode(&[0xff; 20]), None);
         assert!(QueueEntry::BLANK.is_blank() && !entry.is_blank());
         assert_eq!(QueueEntry::decode(&QueueEntry::BLANK.encode()), Some(QueueEntry::BLANK));
-    }
-
-    #[test]
-    fn only_entries_of_durable_records_are_written() {
-        let mut queues = Queues::new(300_000);
-        let slot = queues.slot("T", QueueId(0));
-        assert_eq!(queues.slot("T", QueueId(0)), slot);
-        for n in 0..3u64 {
-            queues.push(slot, QueueEntry { at: LogOffset(n * 100), size: 100, tags_code: 0 });
-        }
-        assert!(queues.collect(LogOffset(99), 9).0.is_empty());
-        let (writes, _) = queues.collect(LogOffset(200), 9);
-        assert_eq!((writes[0].from, writes[0].count()), (0, 2));
-        queues.on_written(&writes);
-        assert_eq!(queues.pending(), 1);
-        let (writes, _) = queues.collect(LogOffset(300), 9);
-        assert_eq!((writes[0].from, writes[0].count()), (2, 1));
-        // The queue is deleted while that is being written: the answer must not count.
-        queues.clear(slot);
-        queues.on_written(&writes);
-        assert_eq!(queues.get(slot).map(|queue| (queue.next(), queue.written)), Some((0, 0)));
-        assert_eq!(queues.pending(), 0);
-        assert!(queues.collect(LogOffset(300), 9).0.is_empty());
-    }
-    fn collected(queues: &Queues, flushed: u64, new_files: usize) -> (Vec<u32>, bool) {
-        let (writes, more) = queues.collect(LogOffset(flushed), new_files);
-        (writes.iter().map(|write| write.id.0).collect(), more)
-    }
-
-    #[test]
-    fn queues_without_files_come_a_few_at_a_time_and_never_hold_up_the_others() {
-        let mut queues = Queues::new(300_000);
-        let entry = |n: u64| QueueEntry { at: LogOffset(n * 100), size: 100, tags_code: 0 };
-        let slots: Vec<_> = (0..6).map(|id| queues.slot("T", QueueId(id))).collect();
-        queues.push(slots[5], entry(0));
-        let (writes, _) = queues.collect(LogOffset(100), 9);
-        queues.on_written(&writes);
-        (0..5).for_each(|n| queues.push(slots[n], entry(n as u64 + 1)));
-        queues.push(slots[5], entry(6));
-        // The one that has a file always comes; of the others so many, and it is told that there are more.
-        assert_eq!(collected(&queues, 700, 2), (vec![5, 0, 1], true));
-        assert_eq!(collected(&queues, 700, 5), (vec![5, 0, 1, 2, 3, 4], false));
-        // What is not flushed is not left behind by the bound.
-        assert_eq!(collected(&queues, 300, 2), (vec![0, 1], false));
-        let (writes, _) = queues.collect(LogOffset(700), 2);
-        // One is deleted meanwhile and comes again: its place is at the end.
-        queues.clear(slots[2]);
-        queues.push(slots[2], entry(7));
-        queues.push(slots[0], entry(8));
-        queues.on_written(&writes);
-        assert_eq!(queues.new_files_waiting(), 3);
-        assert_eq!(collected(&queues, 700, 2), (vec![3, 4], false));
-        assert_eq!(collected(&queues, 900, 2), (vec![0, 3, 4], true));
-        let (writes, _) = queues.collect(LogOffset(900), 9);
-        assert_eq!(writes.iter().map(|write| write.id.0).collect::<Vec<_>>(), [0, 3, 4, 2]);
-        queues.on_written(&writes);
-        assert_eq!((queues.pending(), queues.new_files_waiting()), (0, 0));
-        assert!(queues.dirty.is_empty());
     }
 }

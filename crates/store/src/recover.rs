@@ -25,14 +25,14 @@ use crate::{
     dispatch::{self, Dispatch},
     ends::Ends,
     index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
-    job::{Dirty, Flushed},
+    job::Flushed,
     line::{Level, Line},
     log::{Log, file_name},
     open::{Cause, OpenError},
     options::Options,
     quarantine,
     queue::{
-        ENTRY_BYTES, Queues,
+        ENTRY_BYTES, Queues, Share,
         files::{Files, Touched},
     },
     smallfile::{self, Digest},
@@ -79,7 +79,7 @@ pub(crate) struct Recovered {
     /// The part of the log whose entries are in queue files.
     pub(crate) covered: Flushed,
     /// Queue files that were written to.
-    pub(crate) dirty: Dirty,
+    pub(crate) dirty: Touched,
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
     pub(crate) report: Opened,
@@ -141,7 +141,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         levels: options.delay_levels.clone(),
         last_ms: Millis(0),
         covered: Flushed::default(),
-        dirty: Dirty::default(),
+        dirty: Touched::default(),
         damaged: Vec::new(),
         odd: BTreeMap::new(),
         taken: BTreeMap::new(),
@@ -264,7 +264,7 @@ struct Recovery<'a> {
     levels: Vec<Millis>,
     last_ms: Millis,
     covered: Flushed,
-    dirty: Dirty,
+    dirty: Touched,
     damaged: Vec<Range<u64>>,
     /// Entries that do not follow their predecessors, by queue.
     odd: BTreeMap<QueueSlot, Placed>,
@@ -671,12 +671,15 @@ impl Recovery<'_> {
     /// Writes entries to their files while the log is still being read; the records first.
     fn write_pending(&mut self, log: &Log, upto: u64) -> io::Result<()> {
         log.sync_range(self.report.from.0, upto)?;
-        let (writes, _) = self.queues.collect(LogOffset(upto), usize::MAX);
-        let mut touched = Touched::default();
-        writes.iter().try_for_each(|write| self.files.write(write, &mut touched))?;
-        self.queues.on_written(&writes);
-        self.dirty.0.extend(touched.files);
-        self.dirty.1.extend(touched.dirs);
+        self.queues.begin_pass();
+        loop {
+            let writes = self.queues.next_writes(LogOffset(upto), Share::LARGE);
+            if writes.is_empty() {
+                break;
+            }
+            writes.iter().try_for_each(|write| self.files.write(write, &mut self.dirty))?;
+            self.queues.on_written(&writes, LogOffset(upto));
+        }
         self.covered = Flushed { upto: LogOffset(upto), ms: self.last_ms };
         Ok(())
     }
@@ -756,7 +759,8 @@ impl Recovery<'_> {
             (false, true, false) => Trust::PowerCut(left.index_synced),
         };
         let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
-        let open = |trust| Index::open(Arc::clone(self.disk), &dir, shape, trust).map_err(OpenError::io(&dir));
+        let open =
+            |trust| Index::open(Arc::clone(self.disk), &dir, shape, trust).map_err(OpenError::io(&dir));
         let (mut index, mut repairs) = open(trust)?;
         if trust == Trust::Clean && !self.report.foreign && index.covered() < expected {
             // Its last job failed and ended half done, however clean the stop was: slots may lead past the keys that

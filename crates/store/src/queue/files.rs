@@ -16,12 +16,15 @@ use crate::{
 };
 use kerolox_protocol::{LogOffset, QueueId};
 use std::{
+    collections::BTreeSet,
     io,
     ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// From so many files on, syncing the whole file system is cheaper than syncing each.
+const SYNC_ALL: usize = 64;
 /// Entries cleared at once.
 const CLEAR_STEP: u64 = 4096;
 
@@ -182,9 +185,9 @@ impl Files {
             let file = self.existing_or_new(place, number, within, touched)?;
             file.write_at(now, within * ENTRY_BYTES)?;
             if self.unsure {
-                self.touch_dirs(place, touched);
+                touched.made.insert(place.slot);
             }
-            touched.files.push((Arc::clone(&write.topic), write.id.0, number));
+            touched.files.insert((place.slot, number));
             (rest, from) = (later, from + n);
         }
         Ok(())
@@ -246,26 +249,42 @@ impl Files {
         let blank = QueueEntry::BLANK.encode().repeat(within as usize);
         file.write_at(&blank, 0)?;
         self.lock().insert((place.slot.0, number), Arc::clone(&file));
-        self.touch_dirs(place, touched);
+        touched.made.insert(place.slot);
         Ok(file)
-    }
-
-    fn touch_dirs(&self, place: Place<'_>, touched: &mut Touched) {
-        let topic = self.dir.join(place.topic);
-        touched.dirs.extend([topic.join(place.id.to_string()), topic, self.dir.clone()]);
     }
 
     fn path(&self, place: Place<'_>, number: u64) -> PathBuf {
         self.queue_dir(place.topic, place.id).join(file_name(number * self.file_bytes))
     }
 
-    /// Makes a file durable, if it is still there.
-    pub(crate) fn sync(&self, topic: &str, id: u32, number: u64) -> io::Result<()> {
-        let path = self.queue_dir(topic, QueueId(id)).join(file_name(number * self.file_bytes));
-        match self.disk.open(&path, Open::Write) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
-            file => file?.sync(),
+    /// Makes durable what was touched, as far as it is still there; `name` tells the names of queues.
+    pub(crate) fn sync<'a>(
+        &self,
+        touched: &Touched,
+        name: impl Fn(QueueSlot) -> Option<(&'a str, QueueId)>,
+    ) -> io::Result<()> {
+        if touched.files.len() > SYNC_ALL && self.disk.sync_all(&self.dir)? {
+            return Ok(());
         }
+        for (slot, number) in &touched.files {
+            let Some((topic, id)) = name(*slot) else { continue };
+            match self.disk.open(&self.path(Place { slot: *slot, topic, id }, *number), Open::Write) {
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                file => file?.sync()?,
+            }
+        }
+        let mut dirs = BTreeSet::new();
+        for (topic, id) in touched.made.iter().filter_map(|slot| name(*slot)) {
+            dirs.extend([self.queue_dir(topic, id), self.dir.join(topic), self.dir.clone()]);
+        }
+        for dir in dirs {
+            match self.disk.sync_dir(&dir) {
+                // Deleted meanwhile, with its files.
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     /// Closes what is open of a queue.
@@ -286,9 +305,27 @@ impl Files {
 /// What writes have touched, to be synced by the next checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    /// Topic, queue, number of the file.
-    pub(crate) files: Vec<(Arc<str>, u32, u64)>,
-    pub(crate) dirs: Vec<PathBuf>,
+    /// Queue, number of the file.
+    files: BTreeSet<(QueueSlot, u64)>,
+    /// Queues whose directory, or one above it, may have a name that is not durable.
+    made: BTreeSet<QueueSlot>,
+}
+
+impl Touched {
+    pub(crate) fn extend(&mut self, other: Touched) {
+        self.files.extend(other.files);
+        self.made.extend(other.made);
+    }
+
+    /// Files of these queues are gone.
+    pub(crate) fn forget_files(&mut self, of: impl Fn(QueueSlot) -> bool) {
+        self.files.retain(|(slot, _)| !of(*slot));
+    }
+
+    /// Queues of which something was touched.
+    pub(crate) fn queues(&self) -> BTreeSet<QueueSlot> {
+        self.files.iter().map(|(slot, _)| *slot).chain(self.made.iter().copied()).collect()
+    }
 }
 
 impl Opened {

@@ -78,11 +78,7 @@ impl Recovery<'_> {
         let wrote = self.rewrite(&log, from, left).and_then(|()| self.write_pending(&log, log.end().0));
         self.log = log;
         wrote.map_err(OpenError::io(&dir))?;
-        let (files, dirs) = &self.dirty;
-        let mut files = files.iter();
-        let synced = files
-            .try_for_each(|(topic, id, number)| self.files.sync(topic, *id, *number))
-            .and_then(|()| dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir)));
+        let synced = self.files.sync(&self.dirty, |slot| self.queues.name(slot));
         synced.map_err(OpenError::io(self.files.dir()))
     }
 

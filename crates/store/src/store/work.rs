@@ -20,15 +20,21 @@ use crate::{
     disk::File,
     doubt::{Life, Open},
     index::{IndexDone, PENDING_WORTH},
-    job::{Dirty, Flushed, Outcome, Snapshot, StoreDone, StoreJob, Work},
+    job::{Flushed, Outcome, Snapshot, StoreDone, StoreJob, Work},
     log::is_no_room,
     options::Flush,
+    queue::files::Touched,
     retain,
     smallfile::Digest,
-    types::{Now, Refusal},
+    types::{Now, QueueSlot, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// Pause between two looks at a disk that had no room.
 const RETRY: Millis = Millis(1_000);
@@ -45,13 +51,13 @@ pub(super) struct Agenda {
     last_behind: Option<Millis>,
     /// What queue files cover.
     covered: Flushed,
-    /// Queue files hold entries beyond [`Agenda::covered`]: others before them wait for a file to be made.
-    /// There is no checkpoint meanwhile, since the ends of queues belong to no one position.
+    /// The position and time to which the write-behind brings queue files, while a pass over them is under way.
+    pass: Option<Flushed>,
+    /// Some queue files hold entries beyond [`Agenda::covered`], others do not. There is no checkpoint meanwhile, since
+    /// the ends of queues belong to no one position.
     partial: bool,
-    /// The next write-behind is due at once: the last one left some to it.
-    hurry: bool,
     /// Touched since the last checkpoint.
-    dirty: Dirty,
+    dirty: Touched,
     last_checkpoint: Option<Millis>,
     checkpoint_covers: LogOffset,
     checkpoint_soon: bool,
@@ -102,7 +108,7 @@ impl Agenda {
     pub(super) fn new(
         covered: Flushed,
         flushed: Flushed,
-        dirty: Dirty,
+        dirty: Touched,
         digest: Digest,
         clean: bool,
     ) -> Agenda {
@@ -113,8 +119,8 @@ impl Agenda {
             queues_busy: false,
             last_behind: None,
             covered,
+            pass: None,
             partial: false,
-            hurry: false,
             dirty,
             last_checkpoint: None,
             checkpoint_covers: covered.upto,
@@ -187,9 +193,9 @@ impl Store {
         let unflushed = self.log.written() > self.log.flushed() && !agenda.flushing;
         let behind = self.queues.pending() > 0 && agenda.covered.upto < agenda.flushed.upto;
         let writable = behind && !agenda.queues_busy;
-        let behind_pause = match agenda.hurry {
-            true => Millis(0),
-            false => behind::pause(options.behind_interval, self.queues.waiting()),
+        let behind_pause = match agenda.pass {
+            Some(_) => Millis(0),
+            None => behind::pause(options.behind_interval, self.queues.waiting()),
         };
         // While a job writes keys they count as pending; a timer for them would always be due.
         let keys = self.index.as_ref().filter(|index| index.pending() > 0 && !index.is_busy());
@@ -400,7 +406,9 @@ impl Store {
         }
         let topics = std::mem::take(&mut self.agenda.drops);
         // Files that are gone cannot be synced.
-        self.agenda.dirty.0.retain(|(topic, ..)| !topics.contains(topic));
+        let gone: BTreeSet<QueueSlot> =
+            topics.iter().flat_map(|topic| self.queues.queues_of(topic)).collect();
+        self.agenda.dirty.forget_files(|slot| gone.contains(&slot));
         Some(Work::Drop { disk: Arc::clone(&self.disk), dir: self.files.dir().clone(), topics })
     }
 

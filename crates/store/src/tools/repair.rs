@@ -327,11 +327,9 @@ impl Repair<'_> {
             self.build(&files, name, build, &events, &mut touched)?;
             build.flush(&files, name, &mut touched)?;
         }
-        for (topic, id, number) in &touched.files {
-            files.sync(topic, *id, *number)?;
-        }
-        let dirs: BTreeSet<&PathBuf> = touched.dirs.iter().collect();
-        dirs.into_iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
+        let names_of: BTreeMap<QueueSlot, &QueueName> =
+            builds.iter().map(|(name, build)| (build.slot, name)).collect();
+        files.sync(&touched, |slot| names_of.get(&slot).map(|name| (name.0.as_str(), QueueId(name.1))))?;
         self.correct_ends(names, &builds)
     }
 
@@ -373,7 +371,7 @@ impl Repair<'_> {
         for file in list(&**self.disk, &self.layout.queue_dir(name))? {
             self.disk.remove(&self.layout.queue_dir(name).join(&file.name))?;
         }
-        touched.files.retain(|(topic, id, _)| **topic != *name.0 || *id != name.1);
+        touched.forget_files(|slot| slot == build.slot);
         *build =
             Build { sequence: std::mem::take(&mut build.sequence), ..Build::new(build.slot.0, build.covers) };
         Ok(())

@@ -24,6 +24,8 @@ pub fn options(flush: Flush) -> Options {
     options.checkpoint_interval = Millis(200);
     options.checkpoint_bytes = 64 << 10;
     options.new_files_max = 2;
+    options.write_queues_max = 2;
+    options.write_entries_max = 5;
     options.tail_bytes = 32 << 10;
     options.queue_files_open_max = 4;
     options.index_slots = 64;

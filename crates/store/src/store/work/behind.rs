@@ -4,9 +4,9 @@ use super::Store;
 use crate::{
     checkpoint::Progress,
     index::Index,
-    job::{Behind, Leave, Work},
+    job::{Behind, Flushed, Leave, Work},
     log::is_no_room,
-    queue::files::Touched,
+    queue::{Share, files::Touched},
     types::Now,
 };
 use kerolox_protocol::Millis;
@@ -31,37 +31,59 @@ pub(super) fn pause(interval: Millis, queues: usize) -> Millis {
 
 impl Store {
     pub(super) fn behind_job(&mut self, now: Now) -> Option<Work> {
-        let waits = self.queues.pending();
+        if let Some(pass) = self.agenda.pass {
+            let work = self.next_of_pass(now, pass);
+            if work.is_some() {
+                return work;
+            }
+        }
+        if !self.is_behind_due(now) {
+            return None;
+        }
+        let pass = self.begin_pass();
+        self.next_of_pass(now, pass)
+    }
+
+    /// The next job of a pass; none ends it.
+    fn next_of_pass(&mut self, now: Now, pass: Flushed) -> Option<Work> {
+        let options = &self.options;
+        let share = Share {
+            queues: options.write_queues_max,
+            new_files: options.new_files_max,
+            entries: options.write_entries_max,
+        };
+        let makes_files = self.queues.makes_files();
+        let writes = self.queues.next_writes(pass.upto, share);
+        if writes.is_empty() {
+            // Nothing of the flushed part is missing in the files. What is not flushed yet can wait for the next
+            // look: asking for a timer that is always due would spin.
+            self.agenda.covered = pass;
+            (self.agenda.pass, self.agenda.partial) = (None, false);
+            self.agenda.last_behind = Some(now.mono);
+            return None;
+        }
+        self.agenda.partial = true;
+        Some(Work::Behind(Behind { files: Arc::clone(&self.files), writes, below: pass.upto, makes_files }))
+    }
+
+    fn is_behind_due(&self, now: Now) -> bool {
         let last = self.agenda.last_behind;
         let queues = self.queues.waiting();
         let uncovered = self.agenda.flushed.upto.0.saturating_sub(self.agenda.covered.upto.0);
-        let due = self.stopping
-            || self.agenda.hurry
-            || waits >= soon(queues)
+        self.stopping
+            || self.queues.pending() >= soon(queues)
             || uncovered >= self.options.checkpoint_bytes.saturating_mul(2)
-            || last.is_none_or(|last| now.mono >= last + pause(self.options.behind_interval, queues));
-        if !due {
-            return None;
-        }
+            || last.is_none_or(|last| now.mono >= last + pause(self.options.behind_interval, queues))
+    }
+
+    fn begin_pass(&mut self) -> Flushed {
         let mut covers = self.agenda.flushed;
         if mutant!(QueuesPastConfirm) {
             covers.upto = self.log.written();
         }
-        let (writes, more) = match waits {
-            0 => (Vec::new(), false),
-            _ => self.queues.collect(covers.upto, self.options.new_files_max),
-        };
-        if writes.is_empty() {
-            // Nothing of the flushed part is missing in the files. What is not flushed yet can wait for the
-            // next look: asking for a timer that is always due would spin.
-            self.agenda.covered = covers;
-            (self.agenda.partial, self.agenda.hurry) = (false, false);
-            self.agenda.last_behind = Some(now.mono);
-            return None;
-        }
-        self.agenda.partial |= more;
-        let covers = (!more).then_some(covers);
-        Some(Work::Behind(Behind { files: Arc::clone(&self.files), writes, covers }))
+        self.queues.begin_pass();
+        self.agenda.pass = Some(covers);
+        covers
     }
 
     /// Whether a stopping store must leave to the next start what is not in queue files.
@@ -114,21 +136,23 @@ impl Store {
 
     pub(super) fn behind_done(&mut self, now: Now, behind: Behind, touched: Touched, result: io::Result<()>) {
         self.agenda.queues_busy = false;
-        self.agenda.last_behind = Some(now.mono);
-        self.agenda.hurry = false;
         // Also of a failed write: some of it may be in the files.
-        self.agenda.dirty.0.extend(touched.files);
-        self.agenda.dirty.1.extend(touched.dirs);
+        self.agenda.dirty.extend(touched);
         match result {
             Ok(()) => {
-                self.queues.on_written(&behind.writes);
-                self.agenda.covered = behind.covers.unwrap_or(self.agenda.covered);
-                self.agenda.partial = behind.covers.is_none();
-                self.agenda.hurry = self.agenda.partial;
+                self.queues.on_written(&behind.writes, behind.below);
+                // Where files are made for very many queues, those that have theirs are not held up by it.
+                let many_wait = self.queues.pending() > self.options.pending_max / 2;
+                if behind.makes_files && many_wait && self.queues.makes_files() {
+                    self.begin_pass();
+                }
             }
             // Queues are derived from the log, so nothing is lost and the same write may be tried again; but not
             // for ever by a store that stops: the next start makes up for it.
             Err(why) if is_no_room(&why) && !self.stopping => {
+                self.queues.put_back(&behind.writes);
+                self.agenda.pass = None;
+                self.agenda.last_behind = Some(now.mono);
                 self.refuse_for_room(self.files.dir().clone(), &why);
             }
             Err(why) => {

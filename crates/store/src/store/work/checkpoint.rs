@@ -8,9 +8,10 @@ use crate::{
     job::{Snapshot, Work},
     log::is_no_room,
     smallfile::Digest,
-    types::Now,
+    types::{Now, QueueSlot},
 };
-use std::{io, sync::Arc};
+use kerolox_protocol::QueueId;
+use std::{collections::BTreeMap, io, sync::Arc};
 
 impl Store {
     pub(super) fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
@@ -87,6 +88,7 @@ impl Store {
             disk: Arc::clone(&self.disk),
             paths: self.options.paths.clone(),
             files: Arc::clone(&self.files),
+            names: self.names(),
             dirty: std::mem::take(&mut self.agenda.dirty),
             ends,
             progress,
@@ -94,6 +96,15 @@ impl Store {
             index_need: self.index.as_ref().and_then(Index::newest),
             last: stop.then(|| self.log.take_spare()),
         }
+    }
+
+    /// The queues whose files are to be synced.
+    fn names(&self) -> BTreeMap<QueueSlot, (Arc<str>, QueueId)> {
+        let named = |slot| Some((slot, self.queues.get(slot)?));
+        let queues = self.agenda.dirty.queues().into_iter().filter_map(named);
+        queues
+            .filter_map(|(slot, queue)| Some((slot, (Arc::clone(self.queues.topic_name(queue)?), queue.id))))
+            .collect()
     }
 
     fn ends(&self) -> Vec<TopicEnds> {
@@ -116,9 +127,7 @@ impl Store {
                 self.agenda.stopped |= snapshot.last.is_some();
             }
             Err(why) if is_no_room(&why) && !self.stopping => {
-                let (files, dirs) = snapshot.dirty;
-                self.agenda.dirty.0.extend(files);
-                self.agenda.dirty.1.extend(dirs);
+                self.agenda.dirty.extend(snapshot.dirty);
                 self.refuse_for_room(self.options.paths.root.clone(), &why);
             }
             Err(why) => {
