@@ -31,6 +31,10 @@ cargo xtask crash [--cycles N] [--flush async|sync] [--seed S]
 cargo xtask powercut [--cuts N] [--mode sync|async] [--seed S]
                                cut the power under the real broker on ext4, and note the outcome in
                                docs/ledger/powercut.jsonl; as root, with /dev/fuse
+cargo xtask enumerate [--states N]
+                               crash states of recorded runs of the store, noted in docs/ledger/enumerate.jsonl
+cargo xtask faults [--step N]  one call of the disk after the other fails, the disk is full at one byte after the other;
+                               noted in docs/ledger/faults.jsonl
 cargo xtask size               build the release binary and print its size and what it links to
 cargo xtask instructions       count instructions per message with valgrind and hold them against the ledger;
                                --write writes the ledger anew
@@ -62,7 +66,11 @@ fn main() -> Result<()> {
         ["instructions"] => instructions::run(false).map(drop),
         ["instructions", "--write"] => instructions::run(true).map(drop),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
-        _ => bail!("{USAGE}"),
+        [] | ["help" | "--help" | "-h", ..] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        [word, ..] => bail!("cargo xtask {word}: not known, or not with these words\n\n{USAGE}"),
     }
 }
 
