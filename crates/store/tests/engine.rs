@@ -5,7 +5,8 @@ mod harness;
 use harness::{LIMITS, World, draft, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use kerolox_store::{
-    AppendError, Boundary, Cause, Dispatch, Flush, Options, PlanStatus, ReadLimits, Refusal, Store,
+    AppendError, Boundary, Cause, Dispatch, Filled, Flush, Options, PlanStatus, QueueSlot, ReadLimits,
+    Refusal, Store,
     disk::{Disk, Paths, memory::MemDisk, real::RealDisk},
 };
 use std::{path::Path, sync::Arc};
@@ -396,8 +397,8 @@ fn reads_far_behind_are_cold_and_small_unless_they_are_in_memory() {
     assert_eq!(bytes.len() as u64, far.slices.total_len());
 }
 
-#[test]
-fn who_catches_up_finds_in_memory_what_was_read_ahead() {
+/// A store whose log is far longer than what counts as being in memory, which nothing of it is.
+fn far_behind() -> (World, QueueSlot) {
     let segment_bytes = 3 << 20;
     let small = Options { ram_bytes: 20_000, segment_bytes, index: false, ..options(Flush::Async) };
     let mut world = World::on(MemDisk::new(), small);
@@ -407,29 +408,70 @@ fn who_catches_up_finds_in_memory_what_was_read_ahead() {
     world.store().commit().unwrap();
     world.disk.set_resident(Some(false));
     let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    (world, slot)
+}
+
+/// One answer to who catches up, as the broker makes it.
+struct Answer {
+    offsets: Vec<u64>,
+    next: QueueOffset,
+    /// No device was needed.
+    is_cached: bool,
+    is_small: bool,
+}
+
+fn catch_up(store: &mut Store, slot: QueueSlot, from: QueueOffset) -> Answer {
+    let plan = store.plan(slot, from, LIMITS, &mut |_| true);
+    let job = store.read_ahead(&plan.slices);
+    let mut bytes = Vec::new();
+    let cached = plan.slices.fill_cached(&mut bytes).unwrap();
+    let is_cached = cached != Filled::NotCached;
+    // As a thread does that may wait: the device is asked once, whoever comes first.
+    let filled = if is_cached { cached } else { plan.slices.fill(&mut bytes).unwrap() };
+    if let Some(job) = job {
+        job.run();
+    }
+    let next = match filled {
+        Filled::Until(rotten) => rotten.offset + u64::from(rotten.is_lost),
+        _ => plan.next,
+    };
+    let records = kerolox_protocol::record::parse_all(&bytes);
+    let offsets = records.map(|record| record.unwrap().queue_offset as u64).collect();
+    Answer { offsets, next, is_cached, is_small: plan.count < LIMITS.count }
+}
+
+#[test]
+fn who_catches_up_finds_in_memory_what_was_read_ahead() {
+    let (mut world, slot) = far_behind();
     let (mut from, mut small, mut cached) = (QueueOffset(0), 0, 0);
     while from.0 < 2_000 {
-        let plan = world.store().plan(slot, from, LIMITS, &mut |_| true);
-        let job = world.store().read_ahead(&plan.slices);
-        let mut bytes = Vec::new();
-        if plan.slices.read_cached_into(&mut bytes).unwrap() {
-            cached += 1;
-        } else {
-            // As a thread does that may wait: the device is asked once, whoever comes first.
-            plan.slices.read_into(&mut bytes).unwrap();
-        }
-        if let Some(job) = job {
-            job.run();
-        }
-        let offsets =
-            kerolox_protocol::record::parse_all(&bytes).map(|record| record.unwrap().queue_offset as u64);
-        assert!(offsets.eq(from.0..plan.next.0), "from {from}");
-        small += usize::from(plan.count < LIMITS.count);
-        from = plan.next;
+        let answer = catch_up(world.store(), slot, from);
+        assert!(answer.offsets.into_iter().eq(from.0..answer.next.0), "from {from}");
+        small += usize::from(answer.is_small);
+        cached += usize::from(answer.is_cached);
+        from = answer.next;
     }
     // The first answer is as small as the original's, and at the ends of files some.
     assert!(small <= 5, "{small}");
     assert!(cached > 50, "{cached} answers needed no device");
+}
+
+#[test]
+fn a_bad_sector_in_what_is_read_ahead_costs_what_it_hit() {
+    let (mut world, slot) = far_behind();
+    let hit = world.sent[900].clone();
+    let (file, within) = ((3 << 20), hit.end.0 - hit.size / 2);
+    let path = format!("/store/commitlog/{:020}", within / file * file);
+    world.disk.spoil(path.as_ref(), within % file, 1).unwrap();
+    let (mut from, mut got) = (QueueOffset(0), Vec::new());
+    while from.0 < 2_000 {
+        let answer = catch_up(world.store(), slot, from);
+        got.extend(answer.offsets);
+        from = answer.next;
+        // Who meets it waits until the log was looked at, and is sent on then.
+        world.settle();
+    }
+    assert!(got.iter().copied().eq((0..from.0).filter(|offset| *offset != 900)), "{got:?}");
 }
 
 #[test]
