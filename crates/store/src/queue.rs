@@ -105,6 +105,10 @@ impl Queue {
         let skip = usize::try_from(offset.saturating_sub(self.tail_base)).ok()?;
         self.tail.iter().skip(skip).find(|entry| !entry.is_blank()).map(|entry| entry.at)
     }
+    /// Where the last message ends, if its entry is in memory.
+    pub(crate) fn last_end(&self) -> Option<LogOffset> {
+        self.tail.iter().rev().find(|entry| !entry.is_blank()).map(QueueEntry::end)
+    }
     fn trim(&mut self, keep: usize) {
         let written = (self.written - self.tail_base) as usize;
         let drop = written.saturating_sub(keep);

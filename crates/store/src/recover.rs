@@ -15,6 +15,7 @@ mod aside;
 mod dirs;
 mod image;
 mod mend;
+mod odd;
 mod places;
 mod queues;
 mod scan;
@@ -41,6 +42,7 @@ use crate::{
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
 use mend::Mend;
 pub(crate) use mend::{MendError, MendJob, Mended};
+use odd::Placed;
 use scan::{Cursor, Found, Lost};
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
 
@@ -83,13 +85,6 @@ pub(crate) struct Recovered {
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
     pub(crate) report: Opened,
-}
-
-/// An entry and the offset that its record tells.
-#[derive(Debug, Clone, Copy)]
-struct Placed {
-    offset: u64,
-    entry: QueueEntry,
 }
 
 /// What earlier owners left beside the log.
@@ -266,8 +261,8 @@ struct Recovery<'a> {
     covered: Flushed,
     dirty: Touched,
     damaged: Vec<Range<u64>>,
-    /// Entries that do not follow their predecessors, by queue.
-    odd: BTreeMap<QueueSlot, Placed>,
+    /// Entries that do not follow their predecessors, by queue, in the order of the log.
+    odd: BTreeMap<QueueSlot, Vec<Placed>>,
     /// Ends of queues that records in damaged parts tell.
     taken: BTreeMap<QueueSlot, u64>,
     /// Damage that was met now: records there had places in queues.
@@ -419,7 +414,7 @@ impl Recovery<'_> {
                     let Found::Record(record) = cursor.look(at)? else { continue };
                     at += size;
                     self.dispatch(&record);
-                    if self.queues.pending() > PENDING_MAX {
+                    if self.queues.pending() > PENDING_MAX && self.holds_nothing()? {
                         self.write_pending(&log, at)?;
                     }
                     continue;
@@ -584,88 +579,6 @@ impl Recovery<'_> {
             self.files.forget(slot);
             self.queues.clear(slot);
         }
-    }
-
-    /// Puts an entry into its queue. An offset that does not follow may be damaged, since no CRC covers it, or
-    /// true: the queue was deleted and made again, or records before it are damaged. The next entry of the
-    /// queue tells which.
-    fn enqueue(&mut self, slot: QueueSlot, new: Placed) {
-        let (next, is_new) = self.queues.get(slot).map_or((0, true), |queue| (queue.next(), !queue.alive));
-        if let Some(odd) = self.odd.remove(&slot) {
-            if new.offset == odd.offset + 1 {
-                self.believe(slot, odd);
-                return self.push(slot, new);
-            }
-            self.disbelieve(odd);
-            if new.offset == next + 1 {
-                // Its place is known, and stays taken.
-                self.queues.push(slot, QueueEntry::BLANK);
-                return self.push(slot, new);
-            }
-        }
-        if new.offset == next {
-            self.push(slot, new);
-        } else if is_new {
-            self.queues.restore(slot, new.offset, new.offset);
-            self.push(slot, new);
-        } else {
-            self.odd.insert(slot, new);
-        }
-    }
-
-    fn push(&mut self, slot: QueueSlot, new: Placed) {
-        self.queues.push(slot, new.entry);
-        self.queues.show(slot, QueueOffset(new.offset + 1));
-    }
-
-    fn believe(&mut self, slot: QueueSlot, odd: Placed) {
-        let next = self.queues.get(slot).map_or(0, |queue| queue.next());
-        if odd.offset > next && odd.offset - next <= FILL_MAX {
-            (next..odd.offset).for_each(|_| self.queues.push(slot, QueueEntry::BLANK));
-        } else {
-            self.taken.remove(&slot);
-            self.files.forget(slot);
-            self.queues.clear(slot);
-            self.queues.restore(slot, odd.offset, odd.offset);
-        }
-        self.push(slot, odd);
-    }
-
-    fn disbelieve(&mut self, odd: Placed) {
-        let at = odd.entry.at;
-        self.report.lines.push(Line::error(format!(
-            "damage in the log: the record at {at} tells the queue offset {}, which cannot be; it is set aside",
-            odd.offset
-        )));
-        self.damaged.push(at.0..odd.entry.end().0);
-    }
-
-    /// Decides about the last entries of queues that nothing follows.
-    fn decide_odd(&mut self) -> io::Result<()> {
-        for (slot, odd) in std::mem::take(&mut self.odd) {
-            let Some(queue) = self.queues.get(slot) else { continue };
-            let (next, written) = (queue.next(), queue.written);
-            let before = next.saturating_sub(1);
-            let mut found = Vec::new();
-            if let Some(topic) = self.queues.topic_name(queue).filter(|_| before < written) {
-                match self.files.read(slot, topic, queue.id, before, 1, &mut found) {
-                    // There is a file, whatever it holds.
-                    Err(why) if is_bad_sector(&why) => found.push(QueueEntry::BLANK),
-                    read => read?,
-                }
-            }
-            // A queue that was deleted and made again has lost its files.
-            let made_again = odd.offset == 0 && before < written && found.is_empty();
-            if odd.offset > next || made_again {
-                self.believe(slot, odd);
-            } else {
-                self.disbelieve(odd);
-                self.queues.push(slot, QueueEntry::BLANK);
-                self.queues.show(slot, QueueOffset(next + 1));
-            }
-        }
-        merge(&mut self.damaged);
-        Ok(())
     }
 
     /// Writes entries to their files while the log is still being read; the records first.

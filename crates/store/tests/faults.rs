@@ -382,3 +382,89 @@ fn a_misdirected_or_lost_write_is_not_believed() {
         assert_eq!(store.record(bad.at).unwrap(), None);
     }
 }
+
+/// Nine records of a queue, each beside one of another, of which no checkpoint knows.
+fn unchecked() -> World {
+    let mut options = options(Flush::Sync);
+    options.checkpoint_interval = Millis(i64::MAX / 2);
+    options.checkpoint_bytes = u64::MAX;
+    let mut world = World::on(MemDisk::new(), options);
+    for n in 0..9 {
+        world.append("T", 0, 200 + 20 * n).unwrap();
+        world.append("U", 0, 150).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+    }
+    world
+}
+
+/// Flips a bit of a record, counted from its first byte.
+fn flip_record(world: &World, disk: &MemDisk, (topic, offset): (&str, u64), byte: u64, bit: u32) {
+    let sent = world.sent.iter().find(|sent| sent.topic == topic && sent.offset == offset).unwrap();
+    let (at, segment) = (sent.end.0 - sent.size + byte, world.options.segment_bytes);
+    let path = format!("/store/commitlog/{:020}", at / segment * segment);
+    disk.flip(Path::new(&path), at % segment, bit).unwrap();
+}
+
+/// Whatever stands between others that are damaged, is read at its old place: at once, and after another start.
+fn keeps_all_but(world: &mut World, disk: MemDisk, hit: &[u64], what: &str) {
+    world.disk = disk;
+    for round in 0..2 {
+        world.store = None;
+        world.disk = world.disk.kill();
+        world.open();
+        world.settle();
+        for topic in ["T", "U"] {
+            let is_left =
+                |sent: &&harness::Sent| sent.topic == topic && (topic == "U" || !hit.contains(&sent.offset));
+            let expected: Vec<_> =
+                world.sent.iter().filter(is_left).map(|sent| (sent.offset, sent.body.clone())).collect();
+            let mut found = world.consume(topic, 0);
+            // A record whose damage nothing tells may be read where it says.
+            found.retain(|(_, body)| expected.iter().any(|(_, other)| other == body));
+            assert!(
+                found == expected,
+                "{what}, {round}: {:?} {:?}",
+                found.iter().map(|x| x.0).collect::<Vec<_>>(),
+                world.opened.lines
+            );
+        }
+    }
+    let next = world.append("T", 0, 100).unwrap();
+    assert!(next.queue_offset.0 >= 9, "{what}: {next:?}");
+    world.sent.pop();
+    world.store = None;
+}
+
+#[test]
+fn a_record_that_stands_alone_between_damaged_ones_is_read_at_its_place() {
+    let mut world = unchecked();
+    let disk = world.disk.clone();
+    for pattern in 1..1u64 << 8 {
+        let hit: Vec<u64> = (0..8).filter(|n| pattern >> n & 1 == 1).collect();
+        let copy = disk.kill();
+        hit.iter().for_each(|offset| flip_record(&world, &copy, ("T", *offset), 100, 1));
+        keeps_all_but(&mut world, copy, &hit, &format!("{hit:?}"));
+    }
+}
+
+#[test]
+fn a_record_that_tells_a_wrong_place_takes_no_other_along() {
+    const QUEUE: u64 = 15;
+    const OFFSET: u64 = 27;
+    let mut world = unchecked();
+    let disk = world.disk.clone();
+    for (flipped, lost) in (0..8).flat_map(|flipped| (0..8).map(move |lost| (flipped, lost))) {
+        for (byte, bit) in
+            [(OFFSET, 0), (OFFSET, 1), (OFFSET, 2), (OFFSET, 3), (OFFSET, 7), (OFFSET - 4, 5), (QUEUE, 2)]
+        {
+            let copy = disk.kill();
+            flip_record(&world, &copy, ("T", flipped), byte, bit);
+            if lost != flipped {
+                flip_record(&world, &copy, ("T", lost), 100, 1);
+            }
+            let what = format!("{flipped} tells a wrong place, bit {bit} of {byte}, {lost} is lost");
+            keeps_all_but(&mut world, copy, &[flipped, lost], &what);
+        }
+    }
+}
