@@ -233,14 +233,13 @@ impl MemDisk {
     /// Begins to record changes, from the state as it is now.
     pub fn record(&self) {
         let mut state = self.state();
-        state.trace = Some(Trace { base: state.tree.clone(), ops: Vec::new(), boots: state.boots });
+        state.trace = Some(state.trace_from_here());
     }
 
     /// Ends recording; empty if none was begun.
     pub fn take_trace(&self) -> Trace {
         let mut state = self.state();
-        let none = Trace { base: state.tree.clone(), ops: Vec::new(), boots: state.boots };
-        state.trace.take().unwrap_or(none)
+        state.trace.take().unwrap_or_else(|| state.trace_from_here())
     }
 
     fn opened(
@@ -265,6 +264,11 @@ impl MemDisk {
 }
 
 impl State {
+    fn trace_from_here(&self) -> Trace {
+        let (base, spoiled) = (self.tree.clone(), self.spoiled.clone());
+        Trace { base, ops: Vec::new(), boots: self.boots, spoiled }
+    }
+
     fn is_spoiled(&self, ino: Ino, at: u64, len: u64) -> bool {
         let sectors = at / SECTOR..at.saturating_add(len).div_ceil(SECTOR);
         len > 0 && self.spoiled.get(&ino).is_some_and(|spoiled| spoiled.range(sectors).next().is_some())

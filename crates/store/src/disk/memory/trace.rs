@@ -1,7 +1,7 @@
 //! Going through the crash states of a recorded run.
 
 use super::{
-    MemDisk, Op,
+    MemDisk, Op, Spoiled,
     choose::{Choose, Random, Rng, Rule, Ruled},
     tree::Tree,
 };
@@ -12,6 +12,8 @@ pub struct Trace {
     pub(super) base: Tree,
     pub(super) ops: Vec<Op>,
     pub(super) boots: u64,
+    /// Sectors that could not be read at the beginning. They stay so, even if they were written since.
+    pub(super) spoiled: Spoiled,
 }
 
 /// A state that a power cut can leave.
@@ -52,7 +54,7 @@ impl Trace {
     pub fn killed(&self, point: usize) -> MemDisk {
         let mut tree = self.base.clone();
         self.ops.iter().take(point).for_each(|op| tree.apply(op));
-        MemDisk::with(tree, self.boots)
+        MemDisk::with(tree, self.boots).with_spoiled(&self.spoiled)
     }
 
     /// Visits states after every prefix of the ops: all of them where there are at most `per_point`;
@@ -96,7 +98,7 @@ impl Trace {
     }
 
     fn disk(&self, tree: Tree) -> MemDisk {
-        MemDisk::with(tree, self.boots + 1)
+        MemDisk::with(tree, self.boots + 1).with_spoiled(&self.spoiled)
     }
 }
 
