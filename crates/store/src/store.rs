@@ -4,6 +4,9 @@
 //! `commit`, made durable by a flush job, and visible to readers when the mode's promise is kept.
 
 mod append;
+mod plan;
+mod record;
+mod times;
 mod trash;
 mod unread;
 mod work;
@@ -19,7 +22,7 @@ use crate::{
     open::OpenError,
     options::{Flush, Options},
     queue::{Queues, files::Files},
-    read::{Blocks, Streams, Windows},
+    read::{Blocks, ReadAhead, Slices, Streams},
     recover::{self, Opened},
     types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
@@ -61,12 +64,10 @@ pub struct Store {
     pub(crate) doubts: Arc<Doubts>,
     /// Queues whose entries were looked at since [`Store::take_mended`].
     mended: Vec<QueueSlot>,
-    /// How far readers of the old part were read ahead.
+    /// How far readers of the old part were read ahead, and what came of it.
     pub(crate) streams: Streams,
     /// Parts of the log that readers share.
     pub(crate) blocks: Arc<Blocks>,
-    /// And those that are read ahead of them.
-    pub(crate) windows: Arc<Windows>,
     /// Ends with the store.
     _lock: Lock,
 }
@@ -111,7 +112,6 @@ impl Store {
             mended: Vec::new(),
             streams: Streams::default(),
             blocks: Arc::default(),
-            windows: Arc::default(),
             _lock: recovered.lock,
         };
         if report.clean {
@@ -296,6 +296,12 @@ impl Store {
     /// them may ask again.
     pub fn take_mended(&mut self) -> Vec<QueueSlot> {
         std::mem::take(&mut self.mended)
+    }
+
+    /// What should be read ahead of who gets these records, unless they are near the end of the log.
+    pub fn read_ahead(&mut self, slices: &Slices) -> Option<ReadAhead> {
+        let confirmed = self.confirmed();
+        self.streams.read_ahead(&self.log, confirmed, slices)
     }
 
     /// From now on reads of what is not in memory fail with [`io::ErrorKind::WouldBlock`] and are collected, but

@@ -19,7 +19,8 @@ use super::{
     slices::Slices,
     windows::{Piece, WINDOW, WINDOWS_MAX, Windows},
 };
-use crate::{disk::File, store::Store};
+use crate::{disk::File, log::Log};
+use kerolox_protocol::LogOffset;
 use std::{ops::Range, sync::Arc};
 
 /// Windows that a reader should find in memory, if there are enough.
@@ -63,11 +64,57 @@ struct Wish {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     streams: Vec<Stream>,
+    windows: Arc<Windows>,
     /// Questions asked so far.
     probes: u64,
 }
 
 impl Streams {
+    /// What was read ahead.
+    pub(crate) fn windows(&self) -> &Arc<Windows> {
+        &self.windows
+    }
+
+    /// What should be read ahead of who gets these records, unless they are near the end of the log. Nothing from `end`
+    /// on is read: it is still to be written.
+    pub(crate) fn read_ahead(&mut self, log: &Log, end: LogOffset, slices: &Slices) -> Option<ReadAhead> {
+        let is_far = slices.is_far();
+        if !is_far && self.streams.is_empty() {
+            return None;
+        }
+        let part = slices.range()?;
+        let (from, at) = (part.start / WINDOW, part.end / WINDOW);
+        // Who has come near the end goes on as before, until it finds in memory what it wants.
+        if !is_far && self.known(at).is_none()
+            || slices.total_len().saturating_mul(SPARSE) < part.end.saturating_sub(part.start)
+        {
+            return None;
+        }
+        let Wish { forget, ask, into_windows } = self.next(from, at);
+        forget.into_iter().for_each(|numbers| self.windows.forget(numbers));
+        let piece = |number| Some((number, piece(log, number, part.start)?));
+        let mut pieces: Vec<_> = ask.filter_map(piece).filter(|(_, piece)| piece.part.end <= end.0).collect();
+        if into_windows {
+            pieces.retain(|(_, piece)| is_far || !self.is_resident(piece));
+            pieces.retain(|(number, piece)| self.windows.ask(*number, piece.clone()));
+            let numbers: Vec<u64> = pieces.iter().map(|(number, _)| *number).collect();
+            let windows = Arc::clone(&self.windows);
+            return (!numbers.is_empty()).then(|| ReadAhead(Way::Windows(windows, numbers)));
+        }
+        let (_, Piece { file, base, part }) = pieces.first()?;
+        let end = pieces.last().map_or(part.end, |(_, last)| last.part.end).min(base + log.segment_bytes());
+        Some(ReadAhead(Way::PageCache(Arc::clone(file), part.start - base..end - base)))
+    }
+
+    /// Whether a part of the log seems to be in memory. One byte stands for all, and never the same one: to be asked
+    /// for brings it in.
+    fn is_resident(&mut self, piece: &Piece) -> bool {
+        self.probes += 1;
+        let Piece { file, base, part } = piece;
+        let skip = self.probes.wrapping_mul(PROBE_STEP) % (part.end - part.start).max(1);
+        file.is_resident(part.start - base + skip, 1) == Some(true)
+    }
+
     /// A reader gets what is in these windows, and will go on from the last. What is new here is read from its first
     /// window on: a read through the page cache would make the system read ahead as well.
     fn next(&mut self, from: u64, at: u64) -> Wish {
@@ -107,6 +154,13 @@ impl Streams {
         self.streams.iter().position(|stream| stream.kept <= at + 1 && at <= stream.asked)
     }
 
+    /// Gives back the memory of readers that were not heard of since the last call.
+    pub(crate) fn forget_silent_readers(&mut self) {
+        let silent = self.forget_silent();
+        silent.into_iter().for_each(|numbers| self.windows.forget(numbers));
+        self.windows.shrink();
+    }
+
     /// Lets those go that were not heard of since the last call.
     fn forget_silent(&mut self) -> Vec<Range<u64>> {
         let silent = self.streams.extract_if(.., |stream| !std::mem::take(&mut stream.was_heard));
@@ -127,6 +181,14 @@ fn share(streams: u64) -> (u64, u64) {
     (ahead, (share - ahead - 1).min(AHEAD))
 }
 
+/// What of the log, from `from` on, a window can hold.
+fn piece(log: &Log, number: u64, from: u64) -> Option<Piece> {
+    let window = number * WINDOW..(number + 1) * WINDOW;
+    let (file, base) = log.file_at(window.start.max(from.min(window.end - 1)))?.ok()?;
+    let part = window.start.max(base)..window.end.min(base + log.segment_bytes());
+    Some(Piece { file, base, part })
+}
+
 /// A part of the log that will be wanted soon.
 #[derive(Debug)]
 pub struct ReadAhead(Way);
@@ -144,62 +206,6 @@ impl ReadAhead {
             Way::Windows(windows, numbers) => numbers.iter().for_each(|number| windows.read(*number)),
             Way::PageCache(file, part) => file.advise(part.start, part.end - part.start, true),
         }
-    }
-}
-
-impl Store {
-    /// What should be read ahead of who gets these records, unless they are near the end of the log.
-    pub fn read_ahead(&mut self, slices: &Slices) -> Option<ReadAhead> {
-        let is_far = slices.is_far();
-        if !is_far && self.streams.streams.is_empty() {
-            return None;
-        }
-        let Range { start, end } = slices.range()?;
-        // Who has come near the end goes on as before, until it finds in memory what it wants.
-        if !is_far && self.streams.known(end / WINDOW).is_none()
-            || slices.total_len().saturating_mul(SPARSE) < end.saturating_sub(start)
-        {
-            return None;
-        }
-        let Wish { forget, ask, into_windows } = self.streams.next(start / WINDOW, end / WINDOW);
-        forget.into_iter().for_each(|numbers| self.windows.forget(numbers));
-        let mut pieces: Vec<_> =
-            ask.filter_map(|number| Some((number, self.piece(number, start)?))).collect();
-        if into_windows {
-            pieces.retain(|(_, piece)| is_far || !self.is_resident(piece));
-            pieces.retain(|(number, piece)| self.windows.ask(*number, piece.clone()));
-            let numbers: Vec<u64> = pieces.iter().map(|(number, _)| *number).collect();
-            let windows = Arc::clone(&self.windows);
-            return (!numbers.is_empty()).then(|| ReadAhead(Way::Windows(windows, numbers)));
-        }
-        let (_, Piece { file, base, part }) = pieces.first()?;
-        let end =
-            pieces.last().map_or(part.end, |(_, last)| last.part.end).min(base + self.log.segment_bytes());
-        Some(ReadAhead(Way::PageCache(Arc::clone(file), part.start - base..end - base)))
-    }
-
-    /// Whether a part of the log seems to be in memory. One byte stands for all, and never the same one: to be asked
-    /// for brings it in.
-    fn is_resident(&mut self, piece: &Piece) -> bool {
-        self.streams.probes += 1;
-        let (Piece { file, base, part }, n) = (piece, self.streams.probes);
-        let skip = n.wrapping_mul(PROBE_STEP) % (part.end - part.start).max(1);
-        file.is_resident(part.start - base + skip, 1) == Some(true)
-    }
-
-    /// What of the log, from `from` on, a window can hold: nothing that is still to be written.
-    fn piece(&self, number: u64, from: u64) -> Option<Piece> {
-        let window = number * WINDOW..(number + 1) * WINDOW;
-        let (file, base) = self.log.file_at(window.start.max(from.min(window.end - 1)))?.ok()?;
-        let part = window.start.max(base)..window.end.min(base + self.log.segment_bytes());
-        (part.end <= self.confirmed().0).then_some(Piece { file, base, part })
-    }
-
-    /// Gives back the memory of readers that are not heard of any more.
-    pub(crate) fn forget_silent_readers(&mut self) {
-        let silent = self.streams.forget_silent();
-        silent.into_iter().for_each(|numbers| self.windows.forget(numbers));
-        self.windows.shrink();
     }
 }
 

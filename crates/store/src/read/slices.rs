@@ -44,17 +44,17 @@ struct Shared {
 
 /// The queue whose messages are wanted, and where it is noted that its entries lead to others.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
-    pub(super) topic: Arc<str>,
-    pub(super) id: QueueId,
-    pub(super) life: Life,
-    pub(super) doubts: Arc<Doubts>,
+pub(crate) struct Reader {
+    pub(crate) topic: Arc<str>,
+    pub(crate) id: QueueId,
+    pub(crate) life: Life,
+    pub(crate) doubts: Arc<Doubts>,
 }
 
 impl Reader {
     /// Whether this is the message of that offset. A 4.9 broker may have counted otherwise when it stored it: that is
     /// known once its neighbours were looked at.
-    pub(super) fn wants(&self, record: &Record<'_>, offset: u64) -> bool {
+    pub(crate) fn wants(&self, record: &Record<'_>, offset: u64) -> bool {
         let is_of_queue = record.queue_id == self.id.wire() && record.topic == &*self.topic;
         let is_told = record.queue_offset == QueueOffset(offset).wire();
         is_of_queue && (is_told || self.doubts.verdict(self.life, offset) == Some(Verdict::Right))
@@ -117,7 +117,7 @@ impl Slices {
     }
 
     /// Whether a part of it is not in memory.
-    pub(super) fn is_on_device(&self) -> bool {
+    pub(crate) fn is_on_device(&self) -> bool {
         self.runs().any(is_on_device)
     }
 
@@ -150,12 +150,12 @@ impl Slices {
     }
 
     /// Whether they are so far behind the end of the log that a device may have to be asked.
-    pub(super) fn is_far(&self) -> bool {
+    pub(crate) fn is_far(&self) -> bool {
         self.cold
     }
 
     /// Log positions of the first byte and behind the last.
-    pub(super) fn range(&self) -> Option<Range<u64>> {
+    pub(crate) fn range(&self) -> Option<Range<u64>> {
         let (first, last) = (self.parts.first()?, self.parts.last()?);
         Some(first.at..last.at + last.len)
     }
@@ -213,7 +213,7 @@ impl Slices {
     }
 
     /// Adds the message of an entry, which stands at `offset` of the queue.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         log: &Log,
         offset: QueueOffset,
@@ -240,7 +240,7 @@ impl Slices {
     }
 
     /// Takes what is still in memory, so that no file is read for it. Of what else is below `end`, blocks may be read.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         log: &Log,
         (blocks, windows): (&Arc<Blocks>, &Arc<Windows>),

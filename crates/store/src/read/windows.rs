@@ -129,7 +129,7 @@ impl Windows {
     }
 
     /// Whether a part of the log is in windows, or will be.
-    pub(super) fn covers(&self, part: Range<u64>) -> bool {
+    pub(crate) fn covers(&self, part: Range<u64>) -> bool {
         let state = self.state();
         (part.start / WINDOW..part.end.div_ceil(WINDOW)).all(|number| state.windows.contains_key(&number))
     }

@@ -47,7 +47,7 @@ impl Store {
     pub(super) fn probed(&mut self, now: Now, probed: Probed) {
         self.agenda.probing = false;
         self.agenda.last_probe = Some(now.mono);
-        self.forget_silent_readers();
+        self.streams.forget_silent_readers();
         let emptiest = probed.log.iter().map(|(path, space)| (retain::used_percent(*space), path)).min();
         let root = probed.root.map(|space| (retain::used_percent(space), &self.options.paths.root));
         // The log may lie on several disks and needs one of them; the queues need theirs.
