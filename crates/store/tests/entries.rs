@@ -2,10 +2,8 @@
 //! landed elsewhere. Readers get every message, at its place, and nothing else.
 
 mod harness;
-#[path = "harness/said.rs"]
-mod said;
 
-use harness::{LIMITS, World, options};
+use harness::{LIMITS, World, options, said::Said};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
 use kerolox_store::{
     Filled, Flush, Message, PlanStatus,
@@ -14,7 +12,6 @@ use kerolox_store::{
         memory::{CrashState, MemDisk, Trace},
     },
 };
-use said::Said;
 use std::path::{Path, PathBuf};
 use tracing::Level;
 

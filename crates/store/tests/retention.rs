@@ -1,13 +1,10 @@
 //! What goes to make room, what stays because somebody has not read it, and what is said of both.
 
 mod harness;
-#[path = "harness/said.rs"]
-mod said;
 
-use harness::{World, read_all};
+use harness::{World, read_all, said::Said};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
 use kerolox_store::{Flush, PlanStatus, QueueSlot, Refusal, Trimmed, Unread, disk::Disk};
-use said::Said;
 use std::path::Path;
 use tracing::Level;
 

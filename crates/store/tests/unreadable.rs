@@ -1,11 +1,8 @@
 //! A disk that gives an error where it should give bytes.
 
-#[path = "harness/said.rs"]
-mod said;
-
 mod harness;
 
-use harness::{LIMITS, Sent, World, options};
+use harness::{LIMITS, Sent, World, options, said::Said};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
 use kerolox_store::{
     Cause, Flush, Level, PlanStatus, Store,
@@ -20,7 +17,6 @@ use kerolox_store::{
         verify::{Verified, verify},
     },
 };
-use said::Said;
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},

@@ -3,33 +3,42 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    cell::RefCell,
     fmt::{Debug, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Once,
 };
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
-    subscriber::DefaultGuard,
 };
 
-/// Lines of this thread, with their levels.
-pub struct Said {
-    lines: Arc<Mutex<Vec<(Level, String)>>>,
-    _guard: DefaultGuard,
+thread_local! {
+    /// Lines since the last question, while somebody listens on this thread.
+    static LINES: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
+
+/// To be called before anything is said: what is said for the first time on one thread while another begins to listen
+/// would be taken for what nobody wants to hear.
+pub fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Listener).expect("the only one"));
+}
+
+/// Lines of this thread, with their levels.
+pub struct Said(());
 
 impl Said {
     /// Listens from now on.
     pub fn listen() -> Said {
-        let lines = Arc::<Mutex<Vec<(Level, String)>>>::default();
-        let guard = tracing::subscriber::set_default(Listener(Arc::clone(&lines)));
-        Said { lines, _guard: guard }
+        prepare();
+        LINES.set(Some(Vec::new()));
+        Said(())
     }
 
     /// All lines since the last question.
     pub fn all(&self) -> Vec<(Level, String)> {
-        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+        LINES.replace(Some(Vec::new())).unwrap_or_default()
     }
 
     /// How many lines of a level with a text there were since the last question.
@@ -38,7 +47,13 @@ impl Said {
     }
 }
 
-struct Listener(Arc<Mutex<Vec<(Level, String)>>>);
+impl Drop for Said {
+    fn drop(&mut self) {
+        LINES.set(None);
+    }
+}
+
+struct Listener;
 
 impl Subscriber for Listener {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -53,7 +68,7 @@ impl Subscriber for Listener {
         let mut line = Line::default();
         event.record(&mut line);
         let said = (*event.metadata().level(), line.0);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        LINES.with_borrow_mut(|lines| lines.as_mut().map(|lines| lines.push(said)));
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
