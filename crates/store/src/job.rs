@@ -23,10 +23,9 @@ use crate::{
     },
     recover::{MendError, MendJob, Mended},
     smallfile::{self, Backup, Digest},
-    types::QueueSlot,
 };
-use kerolox_protocol::{LogOffset, Millis, QueueId, record};
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use kerolox_protocol::{LogOffset, Millis, record};
+use std::{io, path::PathBuf, sync::Arc};
 
 /// Work that may block on the disk; to be run away from whoever owns the store.
 #[derive(Debug)]
@@ -99,8 +98,6 @@ pub(crate) struct Snapshot {
     pub(crate) files: Arc<Files>,
     /// What queue files were written to since the last checkpoint.
     pub(crate) dirty: Touched,
-    /// The queues of these files.
-    pub(crate) names: BTreeMap<QueueSlot, (Arc<str>, QueueId)>,
     pub(crate) ends: Ends,
     pub(crate) progress: Progress,
     pub(crate) checkpoint: Checkpoint,
@@ -219,7 +216,7 @@ impl Snapshot {
     /// What is remembered must be durable before it is remembered; `abort` goes last of all.
     pub(crate) fn run(&self) -> io::Result<()> {
         if !mutant!(QueuesUnsynced) {
-            self.files.sync(&self.dirty, |slot| self.names.get(&slot).map(|(topic, id)| (&**topic, *id)))?;
+            self.files.sync(&self.dirty)?;
         }
         let root = &self.paths.root;
         smallfile::replace(&*self.disk, &Ends::path(root), &self.ends.encode(), Backup::No)?;

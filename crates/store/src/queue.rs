@@ -202,12 +202,6 @@ impl Queues {
         self.topics.get(queue.topic as usize).map(|topic| &topic.name)
     }
 
-    /// Topic and number of a queue.
-    pub(crate) fn name(&self, slot: QueueSlot) -> Option<(&str, QueueId)> {
-        let queue = self.get(slot)?;
-        Some((self.topic_name(queue)?, queue.id))
-    }
-
     /// Topics that have a living queue, with their queues.
     pub(crate) fn topics(
         &self,

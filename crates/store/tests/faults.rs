@@ -105,6 +105,27 @@ fn a_failing_index_stops_no_message_and_is_made_up_for() {
 }
 
 #[test]
+fn a_queue_file_whose_making_failed_halfway_is_durable_with_the_next_checkpoint() {
+    for seed in 0..16 {
+        let mut world = World::new(Flush::Sync);
+        // After any other end no name is believed to be durable.
+        world.reopen();
+        let (path, harm) = ("consumequeue".into(), Harm::Enospc);
+        world.disk.plan(Fault { call: Call::SetLen, path, nth: 1, times: 1, harm });
+        world.append("T", 0, 100).unwrap();
+        world.store().commit().unwrap();
+        for _ in 0..4 {
+            world.settle();
+            world.pass(1_100);
+        }
+        assert_eq!(world.disk.harmed(), 1);
+        let cut = world.disk.power_cut(seed);
+        let found = verify(&*cut.handle(), &world.options, &mut |_, _| {}).unwrap();
+        assert!(!found.is_damaged(), "{seed}: {:?}", found.findings);
+    }
+}
+
+#[test]
 fn an_index_without_room_takes_keys_again_without_a_restart() {
     for (nth, call) in (1..12).flat_map(|nth| [(nth, Call::Write), (nth, Call::Open), (nth, Call::SetLen)]) {
         let mut world = World::new(Flush::Sync);

@@ -16,7 +16,7 @@ use crate::{
 };
 use kerolox_protocol::{LogOffset, QueueId};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     ops::Range,
     path::PathBuf,
@@ -182,12 +182,10 @@ impl Files {
             let (number, within) = (from / self.per_file(), from % self.per_file());
             let n = (self.per_file() - within).min(rest.len() as u64 / ENTRY_BYTES);
             let (now, later) = rest.split_at((n * ENTRY_BYTES) as usize);
-            let file = self.existing_or_new(place, number, within, touched)?;
+            let touch = touched.of(write, number);
+            touch.made |= self.unsure;
+            let file = self.existing_or_new(place, number, within, touch)?;
             file.write_at(now, within * ENTRY_BYTES)?;
-            if self.unsure {
-                touched.made.insert(place.slot);
-            }
-            touched.files.insert((place.slot, number));
             (rest, from) = (later, from + n);
         }
         Ok(())
@@ -228,7 +226,7 @@ impl Files {
         place: Place<'_>,
         number: u64,
         within: u64,
-        touched: &mut Touched,
+        touch: &mut Touch,
     ) -> io::Result<Arc<dyn File>> {
         match self.existing(place, number) {
             Ok(file) if file.len()? == self.file_bytes => return Ok(file),
@@ -240,6 +238,8 @@ impl Files {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             Err(_) => {}
         }
+        // Also if a step fails: the next try finds what is there already.
+        touch.made = true;
         let dir = self.queue_dir(place.topic, place.id);
         self.disk.create_dir_all(&dir)?;
         let file = self.disk.open(&self.path(place, number), Open::Create)?;
@@ -249,7 +249,6 @@ impl Files {
         let blank = QueueEntry::BLANK.encode().repeat(within as usize);
         file.write_at(&blank, 0)?;
         self.lock().insert((place.slot.0, number), Arc::clone(&file));
-        touched.made.insert(place.slot);
         Ok(file)
     }
 
@@ -257,25 +256,24 @@ impl Files {
         self.queue_dir(place.topic, place.id).join(file_name(number * self.file_bytes))
     }
 
-    /// Makes durable what was touched, as far as it is still there; `name` tells the names of queues.
-    pub(crate) fn sync<'a>(
-        &self,
-        touched: &Touched,
-        name: impl Fn(QueueSlot) -> Option<(&'a str, QueueId)>,
-    ) -> io::Result<()> {
-        if touched.files.len() > SYNC_ALL && self.disk.sync_all(&self.dir)? {
+    /// Makes durable what was touched, as far as it is still there.
+    pub(crate) fn sync(&self, touched: &Touched) -> io::Result<()> {
+        let files: usize = touched.queues.values().map(|touch| touch.files.len()).sum();
+        if files > SYNC_ALL && self.disk.sync_all(&self.dir)? {
             return Ok(());
         }
-        for (slot, number) in &touched.files {
-            let Some((topic, id)) = name(*slot) else { continue };
-            match self.disk.open(&self.path(Place { slot: *slot, topic, id }, *number), Open::Write) {
-                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-                file => file?.sync()?,
-            }
-        }
         let mut dirs = BTreeSet::new();
-        for (topic, id) in touched.made.iter().filter_map(|slot| name(*slot)) {
-            dirs.extend([self.queue_dir(topic, id), self.dir.join(topic), self.dir.clone()]);
+        for (slot, Touch { topic, id, files, made }) in &touched.queues {
+            for number in files {
+                match self.disk.open(&self.path(Place { slot: *slot, topic, id: *id }, *number), Open::Write)
+                {
+                    Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                    file => file?.sync()?,
+                }
+            }
+            if *made {
+                dirs.extend([self.queue_dir(topic, *id), self.dir.join(&**topic), self.dir.clone()]);
+            }
         }
         for dir in dirs {
             match self.disk.sync_dir(&dir) {
@@ -305,26 +303,56 @@ impl Files {
 /// What writes have touched, to be synced by the next checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    /// Queue, number of the file.
-    files: BTreeSet<(QueueSlot, u64)>,
-    /// Queues whose directory, or one above it, may have a name that is not durable.
-    made: BTreeSet<QueueSlot>,
+    queues: BTreeMap<QueueSlot, Touch>,
+}
+
+/// The same of one queue.
+#[derive(Debug)]
+struct Touch {
+    topic: Arc<str>,
+    id: QueueId,
+    /// Numbers of the files.
+    files: Vec<u64>,
+    /// Its directory, or one above it, may have a name that is not durable.
+    made: bool,
 }
 
 impl Touched {
+    /// The part of the queue that is written to, with this file.
+    fn of(&mut self, write: &QueueWrite, number: u64) -> &mut Touch {
+        let new = || Touch { topic: Arc::clone(&write.topic), id: write.id, files: Vec::new(), made: false };
+        let touch = self.queues.entry(write.slot).or_insert_with(new);
+        touch.add(number);
+        touch
+    }
+
     pub(crate) fn extend(&mut self, other: Touched) {
-        self.files.extend(other.files);
-        self.made.extend(other.made);
+        for (slot, new) in other.queues {
+            match self.queues.entry(slot) {
+                Entry::Vacant(place) => drop(place.insert(new)),
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.made |= new.made;
+                    new.files.into_iter().for_each(|number| known.add(number));
+                }
+            }
+        }
     }
 
-    /// Files of these queues are gone.
-    pub(crate) fn forget_files(&mut self, of: impl Fn(QueueSlot) -> bool) {
-        self.files.retain(|(slot, _)| !of(*slot));
+    /// Files of a queue are gone.
+    pub(crate) fn forget_files(&mut self, slot: QueueSlot) {
+        if let Some(touch) = self.queues.get_mut(&slot) {
+            touch.files.clear();
+        }
     }
+}
 
-    /// Queues of which something was touched.
-    pub(crate) fn queues(&self) -> BTreeSet<QueueSlot> {
-        self.files.iter().map(|(slot, _)| *slot).chain(self.made.iter().copied()).collect()
+impl Touch {
+    fn add(&mut self, number: u64) {
+        // Most often it is the one that was written to before.
+        if !self.files.iter().rev().any(|known| *known == number) {
+            self.files.push(number);
+        }
     }
 }
 

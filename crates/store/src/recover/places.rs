@@ -78,8 +78,7 @@ impl Recovery<'_> {
         let wrote = self.rewrite(&log, from, left).and_then(|()| self.write_pending(&log, log.end().0));
         self.log = log;
         wrote.map_err(OpenError::io(&dir))?;
-        let synced = self.files.sync(&self.dirty, |slot| self.queues.name(slot));
-        synced.map_err(OpenError::io(self.files.dir()))
+        self.files.sync(&self.dirty).map_err(OpenError::io(self.files.dir()))
     }
 
     /// Where a queue ends by the entries that its files have of lost records and of none, if that is behind its end.

@@ -26,15 +26,10 @@ use crate::{
     queue::files::Touched,
     retain,
     smallfile::Digest,
-    types::{Now, QueueSlot, Refusal},
+    types::{Now, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Pause between two looks at a disk that had no room.
 const RETRY: Millis = Millis(1_000);
@@ -406,9 +401,9 @@ impl Store {
         }
         let topics = std::mem::take(&mut self.agenda.drops);
         // Files that are gone cannot be synced.
-        let gone: BTreeSet<QueueSlot> =
-            topics.iter().flat_map(|topic| self.queues.queues_of(topic)).collect();
-        self.agenda.dirty.forget_files(|slot| gone.contains(&slot));
+        for slot in topics.iter().flat_map(|topic| self.queues.queues_of(topic)) {
+            self.agenda.dirty.forget_files(slot);
+        }
         Some(Work::Drop { disk: Arc::clone(&self.disk), dir: self.files.dir().clone(), topics })
     }
 

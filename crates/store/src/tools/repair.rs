@@ -327,9 +327,7 @@ impl Repair<'_> {
             self.build(&files, name, build, &events, &mut touched)?;
             build.flush(&files, name, &mut touched)?;
         }
-        let names_of: BTreeMap<QueueSlot, &QueueName> =
-            builds.iter().map(|(name, build)| (build.slot, name)).collect();
-        files.sync(&touched, |slot| names_of.get(&slot).map(|name| (name.0.as_str(), QueueId(name.1))))?;
+        files.sync(&touched)?;
         self.correct_ends(names, &builds)
     }
 
@@ -371,7 +369,7 @@ impl Repair<'_> {
         for file in list(&**self.disk, &self.layout.queue_dir(name))? {
             self.disk.remove(&self.layout.queue_dir(name).join(&file.name))?;
         }
-        touched.forget_files(|slot| slot == build.slot);
+        touched.forget_files(build.slot);
         *build =
             Build { sequence: std::mem::take(&mut build.sequence), ..Build::new(build.slot.0, build.covers) };
         Ok(())

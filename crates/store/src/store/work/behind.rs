@@ -14,19 +14,25 @@ use std::{io, sync::Arc};
 
 /// Entries that wait for the write-behind, after which it is started before its time.
 const BEHIND_SOON: usize = 64 << 10;
-/// The same, of however many queues: 24 MB.
-const BEHIND_SOON_MAX: usize = 1 << 20;
+/// The same, of however many queues: 36 MB.
+const BEHIND_SOON_MAX: usize = 3 << 19;
 /// Between two lines that tell how far a stop is.
 const STOP_LINE: Millis = Millis(1_000);
 /// Entries from which on a write-behind of so many queues is worth it before its time: a file costs the same for
 /// one entry as for many.
 fn soon(queues: usize) -> usize {
-    queues.saturating_mul(16).clamp(BEHIND_SOON, BEHIND_SOON_MAX)
+    queues.saturating_mul(32).clamp(BEHIND_SOON, BEHIND_SOON_MAX)
 }
 
 /// The pause between two write-behinds grows with the number of queues, for the same reason; up to ten times.
 pub(super) fn pause(interval: Millis, queues: usize) -> Millis {
     Millis(interval.0.saturating_mul((queues / 1_000).clamp(1, 10) as i64))
+}
+
+/// Bytes of log that may wait for the write-behind of so many queues: a start after a kill reads them again, about a
+/// gigabyte in half a second.
+fn uncovered_max(checkpoint_bytes: u64, queues: usize) -> u64 {
+    checkpoint_bytes.saturating_mul(2 * (queues as u64 / 10_000).clamp(1, 4))
 }
 
 impl Store {
@@ -72,7 +78,7 @@ impl Store {
         let uncovered = self.agenda.flushed.upto.0.saturating_sub(self.agenda.covered.upto.0);
         self.stopping
             || self.queues.pending() >= soon(queues)
-            || uncovered >= self.options.checkpoint_bytes.saturating_mul(2)
+            || uncovered >= uncovered_max(self.options.checkpoint_bytes, queues)
             || last.is_none_or(|last| now.mono >= last + pause(self.options.behind_interval, queues))
     }
 
@@ -168,14 +174,16 @@ mod tests {
 
     #[test]
     fn many_queues_are_written_to_less_often_but_not_seldom() {
-        for (queues, entries, ms) in [
-            (1, 65_536, 1_000),
-            (1_999, 65_536, 1_000),
-            (5_000, 80_000, 5_000),
-            (50_000, 800_000, 10_000),
-            (1_000_000, 1_048_576, 10_000),
+        for (queues, entries, ms, mib) in [
+            (1, 65_536, 1_000, 512),
+            (1_999, 65_536, 1_000, 512),
+            (5_000, 160_000, 5_000, 512),
+            (20_000, 640_000, 10_000, 1_024),
+            (50_000, 1_572_864, 10_000, 2_048),
+            (1_000_000, 1_572_864, 10_000, 2_048),
         ] {
-            assert_eq!((soon(queues), pause(Millis(1_000), queues).0), (entries, ms), "{queues} queues");
+            let found = (soon(queues), pause(Millis(1_000), queues).0, uncovered_max(256, queues));
+            assert_eq!(found, (entries, ms, mib), "{queues} queues");
         }
     }
 }

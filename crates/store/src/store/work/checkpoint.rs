@@ -8,10 +8,9 @@ use crate::{
     job::{Snapshot, Work},
     log::is_no_room,
     smallfile::Digest,
-    types::{Now, QueueSlot},
+    types::Now,
 };
-use kerolox_protocol::QueueId;
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 impl Store {
     pub(super) fn checkpoint_job(&mut self, now: Now) -> Option<Work> {
@@ -88,7 +87,6 @@ impl Store {
             disk: Arc::clone(&self.disk),
             paths: self.options.paths.clone(),
             files: Arc::clone(&self.files),
-            names: self.names(),
             dirty: std::mem::take(&mut self.agenda.dirty),
             ends,
             progress,
@@ -96,15 +94,6 @@ impl Store {
             index_need: self.index.as_ref().and_then(Index::newest),
             last: stop.then(|| self.log.take_spare()),
         }
-    }
-
-    /// The queues whose files are to be synced.
-    fn names(&self) -> BTreeMap<QueueSlot, (Arc<str>, QueueId)> {
-        let named = |slot| Some((slot, self.queues.get(slot)?));
-        let queues = self.agenda.dirty.queues().into_iter().filter_map(named);
-        queues
-            .filter_map(|(slot, queue)| Some((slot, (Arc::clone(self.queues.topic_name(queue)?), queue.id))))
-            .collect()
     }
 
     fn ends(&self) -> Vec<TopicEnds> {
