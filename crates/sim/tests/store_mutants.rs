@@ -628,3 +628,25 @@ fn deletion_past_a_wrong_entry() {
 fn a_queues_start_that_a_wrong_entry_moves_is_found() {
     kills(Mutant::StartUnchecked, "begins behind", deletion_past_a_wrong_entry);
 }
+
+/// Of seven messages the second and the fourth are damaged.
+fn a_record_between_two_damaged_ones() {
+    let mut world = World::on(MemDisk::new(), unchecked(Flush::Async));
+    for _ in 0..7 {
+        world.append("T", 0, 300).unwrap();
+    }
+    world.store().commit().unwrap();
+    world.store = None;
+    world.disk = world.disk.kill();
+    for offset in [1, 3] {
+        let sent = &world.sent[offset];
+        world.disk.flip(&log_file(0, &world.options), sent.end.0 - sent.size + 150, 3).unwrap();
+    }
+    world.open();
+    assert_eq!(offsets_of(&mut world), [0, 2, 4, 5, 6], "a sound record is set aside");
+}
+
+#[test]
+fn setting_a_lone_sound_record_aside_is_found() {
+    kills(Mutant::LoneDisbelieved, "a sound record", a_record_between_two_damaged_ones);
+}

@@ -263,7 +263,7 @@ impl Probe {
 fn first_time(file: &dyn crate::disk::File, base: u64) -> Option<Millis> {
     let mut head = [0; record::FIXED_BYTES + 24];
     file.read_at(&mut head, 0).ok()?;
-    crate::read::head_time(&head, base)
+    crate::read::head_at(&head, base).map(|head| head.time)
 }
 
 /// Removes a topic's directory with all queues.

@@ -84,6 +84,8 @@ pub enum Mutant {
     MendForgotten,
     /// Deletion moves the start of a queue up to where halving led, without a look at what goes.
     StartUnchecked,
+    /// A record that does not follow in its queue is believed only if the next one follows it.
+    LoneDisbelieved,
 }
 
 impl Mutant {
@@ -127,6 +129,7 @@ impl Mutant {
         Mutant::EntryUnchecked,
         Mutant::MendForgotten,
         Mutant::StartUnchecked,
+        Mutant::LoneDisbelieved,
     ];
 }
 

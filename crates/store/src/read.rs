@@ -13,7 +13,7 @@ mod windows;
 pub(crate) use ahead::Streams;
 pub(crate) use blocks::Blocks;
 pub(crate) use slices::Reader;
-pub(crate) use time::{HEAD_BYTES, head_time};
+pub(crate) use time::{HEAD_BYTES, Head, head_at};
 
 pub use ahead::ReadAhead;
 pub use slices::{Filled, Rotten, Slices};

@@ -6,7 +6,7 @@ mod harness;
 use harness::{LIMITS, World, options, said::Said};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
 use kerolox_store::{
-    Filled, Flush, Message, PlanStatus,
+    Boundary, Filled, Flush, Message, PlanStatus,
     disk::{
         Disk,
         memory::{CrashState, MemDisk, Trace},
@@ -321,6 +321,38 @@ fn a_part_of_an_answer_that_is_sound_is_given_out_first() {
     assert_eq!((plan.status, plan.next, plan.count), (PlanStatus::Found, QueueOffset(5), 2));
     let plan = world.store().plan(slot, QueueOffset(5), LIMITS, &mut |_| true);
     assert_eq!((plan.status, plan.next), (PlanStatus::FoundNull, QueueOffset(5)));
+}
+
+#[test]
+fn a_search_by_time_is_not_led_astray_by_a_wrong_entry() {
+    let mut world = stopped();
+    let whole = world.disk.clone();
+    let other = whole.bytes(&file("B", 0)).unwrap();
+    let last = whole.bytes(&file("B", 2)).unwrap();
+    for entry in 0..25 {
+        for wrong in [&other[..ENTRY], &last[4 * ENTRY..5 * ENTRY]] {
+            start(&mut world, &whole, |disk| {
+                let within = entry % PER_FILE * ENTRY;
+                change(disk, &file("A", entry / PER_FILE), |bytes| {
+                    bytes[within..within + ENTRY].copy_from_slice(wrong);
+                });
+            });
+            let slot = world.store().find_slot("A", QueueId(0)).unwrap();
+            for round in 0..2 {
+                for n in 0..25 {
+                    // Messages were stored 60 ms apart.
+                    let time = Millis(1_000_000 + 60 * n);
+                    let found = world.store().offset_by_time(slot, time, Boundary::Lower).unwrap().0 as i64;
+                    // Beside the wrong one nobody can tell more, and whoever begins there misses nothing.
+                    let is_beside = round == 0 && (0..=1).contains(&(n - entry as i64));
+                    let near = if is_beside { n - 1..=n } else { n..=n };
+                    assert!(near.contains(&found), "entry {entry}, round {round}: {n} is found at {found}");
+                }
+                world.settle();
+            }
+            world.store = None;
+        }
+    }
 }
 
 #[test]

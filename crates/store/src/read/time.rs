@@ -1,4 +1,4 @@
-//! The time that a record tells in its head.
+//! What a record tells in its head: its time, and its place in its queue.
 
 use kerolox_protocol::{
     Millis,
@@ -6,6 +6,8 @@ use kerolox_protocol::{
 };
 
 const AT_MAGIC: usize = 4;
+const AT_QUEUE_ID: usize = 12;
+const AT_QUEUE_OFFSET: usize = 20;
 const AT_PHYSICAL_OFFSET: usize = 28;
 const AT_SYS_FLAG: usize = 36;
 const AT_BORN_HOST: usize = 48;
@@ -27,8 +29,17 @@ pub enum Boundary {
 pub(crate) const HEAD_BYTES: usize = AT_BORN_HOST + HOST_V6 + 8;
 const _: () = assert!(HEAD_BYTES <= FIXED_BYTES);
 
-/// The time that a record's head tells, if it is the head of a record that stands at `at`.
-pub(crate) fn head_time(head: &[u8], at: u64) -> Option<Millis> {
+/// What a record's head tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) queue_id: i32,
+    pub(crate) queue_offset: i64,
+    /// When it was stored.
+    pub(crate) time: Millis,
+}
+
+/// What the head tells, if it is the head of a record that stands at `at`.
+pub(crate) fn head_at(head: &[u8], at: u64) -> Option<Head> {
     fn part<const N: usize>(head: &[u8], at: usize) -> Option<[u8; N]> {
         head.get(at..)?.first_chunk().copied()
     }
@@ -39,5 +50,9 @@ pub(crate) fn head_time(head: &[u8], at: u64) -> Option<Millis> {
     }
     let flags = part(head, AT_SYS_FLAG).map(i32::from_be_bytes)?;
     let born = if flags & SYS_BORN_V6 != 0 { HOST_V6 } else { HOST_V4 };
-    part(head, AT_BORN_HOST + born).map(|ms| Millis(i64::from_be_bytes(ms)))
+    Some(Head {
+        queue_id: part(head, AT_QUEUE_ID).map(i32::from_be_bytes)?,
+        queue_offset: part(head, AT_QUEUE_OFFSET).map(i64::from_be_bytes)?,
+        time: part(head, AT_BORN_HOST + born).map(|ms| Millis(i64::from_be_bytes(ms)))?,
+    })
 }

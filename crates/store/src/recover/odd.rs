@@ -99,7 +99,11 @@ impl Recovery<'_> {
         let topic_bytes = self.queues.topic_name(queue).map_or(0, |name| name.len());
         let least = (FIXED_BYTES + topic_bytes) as u64;
         let lost = |part: Range<u64>| room(&self.damaged, &part, least);
-        best_chain(next, from, held, ends_it, &lost)
+        let mut chain = best_chain(next, from, held, ends_it, &lost);
+        if mutant!(LoneDisbelieved) {
+            chain.drain(..chain.len().saturating_sub(2));
+        }
+        chain
     }
 
     fn push(&mut self, slot: QueueSlot, new: Placed) {

@@ -3,7 +3,8 @@
 use super::Store;
 use crate::{
     disk::around::is_device_error,
-    read::{Boundary, HEAD_BYTES, head_time},
+    doubt::Verdict,
+    read::{Boundary, HEAD_BYTES, Head, head_at},
     types::{Bounds, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueOffset};
@@ -35,14 +36,30 @@ impl Store {
     /// The time of a message. `None` if it is not there, or cannot be read. Reads files.
     pub fn store_time(&self, slot: QueueSlot, at: QueueOffset) -> io::Result<Option<Millis>> {
         match self.entry(slot, at)? {
-            Some(entry) if !entry.is_blank() => self.record_time(entry.at),
+            Some(entry) if !entry.is_blank() => {
+                let head = self.head(entry.at)?.filter(|head| self.is_of(slot, at, head));
+                Ok(head.map(|head| head.time))
+            }
             _ => Ok(None),
         }
     }
 
+    /// Whether this is the head of the message that was asked for; otherwise its entry is wrong.
+    fn is_of(&self, slot: QueueSlot, at: QueueOffset, head: &Head) -> bool {
+        let Some((life, _, id)) = self.name(slot) else { return false };
+        if (head.queue_id, head.queue_offset) == (id.wire(), at.wire()) {
+            return true;
+        }
+        let verdict = self.doubts.verdict(life, at.0);
+        if verdict.is_none() {
+            self.doubts.doubt(life, at.0);
+        }
+        verdict == Some(Verdict::Right)
+    }
+
     /// The time of the oldest record that is there. Reads a file.
     pub fn earliest_time(&self) -> io::Result<Option<Millis>> {
-        self.record_time(self.log.first())
+        Ok(self.head(self.log.first())?.map(|head| head.time))
     }
 
     /// The first message whose time satisfies `late`, which holds for all behind the first it holds for.
@@ -55,6 +72,8 @@ impl Store {
                 // What is between cannot tell: whoever begins there misses nothing.
                 Some((_, ms)) if late(ms) => high = middle,
                 Some((at, _)) => low = at + 1,
+                // One is there, and its entry is made again: whoever begins before it misses nothing.
+                None if self.has_doubted(slot, middle..high) => high = middle,
                 // Messages that are not there are older than all that are.
                 None => low = middle + 1,
             }
@@ -73,6 +92,11 @@ impl Store {
         Ok(None)
     }
 
+    fn has_doubted(&self, slot: QueueSlot, offsets: Range<u64>) -> bool {
+        let first = self.name(slot).and_then(|(life, ..)| self.doubts.first_open(life, offsets.start));
+        first.is_some_and(|first| first < offsets.end)
+    }
+
     fn nearer(&self, slot: QueueSlot, time: Millis, after: QueueOffset) -> io::Result<QueueOffset> {
         let Bounds { min, max } = self.bounds(slot);
         if after <= min {
@@ -88,7 +112,7 @@ impl Store {
         Ok(if to_after != 0 && to_before <= to_after { before } else { after })
     }
 
-    fn record_time(&self, at: LogOffset) -> io::Result<Option<Millis>> {
+    fn head(&self, at: LogOffset) -> io::Result<Option<Head>> {
         let left = self.confirmed().0.saturating_sub(at.0);
         if at < self.log.first() || left < HEAD_BYTES as u64 || self.in_damage(at) {
             return Ok(None);
@@ -96,7 +120,7 @@ impl Store {
         let mut head = [0; HEAD_BYTES];
         match self.log.read(&self.gate, at.0, &mut head) {
             Err(why) if is_device_error(&why) => Ok(None),
-            read => read.map(|()| head_time(&head, at.0)),
+            read => read.map(|()| head_at(&head, at.0)),
         }
     }
 }
