@@ -86,6 +86,8 @@ impl Store {
         let report = recovered.report;
         let covered = recovered.covered;
         let flushed = Flushed { upto: recovered.log.end(), ms: recovered.last_ms };
+        // Where no log file was ever deleted no queue begins before the log, and none has to be looked at.
+        let starts_are_right = report.clean || recovered.log.first() == LogOffset(0);
         let mut store = Store {
             disk,
             options: recovered.options,
@@ -100,7 +102,13 @@ impl Store {
             no_room: None,
             disk_full: None,
             stopping: false,
-            agenda: work::Agenda::new(covered, flushed, recovered.dirty, recovered.checkpoint, report.clean),
+            agenda: work::Agenda::new(
+                covered,
+                flushed,
+                recovered.dirty,
+                recovered.checkpoint,
+                starts_are_right,
+            ),
             damaged: report.damaged.clone(),
             keys_waiting: 0,
             keep_from: None,

@@ -646,3 +646,35 @@ fn keys_of_one_record_in_two_index_files_outlive_a_stop() {
         }
     }
 }
+
+#[test]
+fn no_queue_is_looked_at_after_a_crash_where_nothing_was_ever_deleted() {
+    let mut world = filled(Flush::Async, 60);
+    let count_cleaning = |world: &mut World| {
+        world.disk = world.disk.kill();
+        world.open();
+        let mut found = 0;
+        loop {
+            let (now, mut jobs) = (world.now, Vec::new());
+            world.store().jobs(now, &mut jobs);
+            if jobs.is_empty() {
+                return found;
+            }
+            for job in jobs {
+                found += usize::from(format!("{job:?}").contains("Clean"));
+                let done = job.run();
+                world.store().done(now, done);
+            }
+        }
+    };
+    assert_eq!(count_cleaning(&mut world), 0);
+    world.options.retention.hours.clear();
+    world.store().keep_from(Some(LogOffset(40_000)));
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    assert!(world.store().first().0 > 0);
+    world.pass(1_000);
+    world.settle();
+    assert_eq!(count_cleaning(&mut world), 1, "now it is");
+}

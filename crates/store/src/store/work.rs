@@ -99,13 +99,13 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
-    /// `clean`: the starts of queues are right.
+    /// `starts_are_right`: no queue begins before the log does.
     pub(super) fn new(
         covered: Flushed,
         flushed: Flushed,
         dirty: Touched,
         digest: Digest,
-        clean: bool,
+        starts_are_right: bool,
     ) -> Agenda {
         Agenda {
             flushing: false,
@@ -131,7 +131,7 @@ impl Agenda {
             last_probe: None,
             delete_asked: false,
             drops: Vec::new(),
-            clean_next: (!clean).then_some(0),
+            clean_next: (!starts_are_right).then_some(0),
             mending: None,
             mend_after: None,
             cleaning: LogOffset(0),
