@@ -61,6 +61,9 @@ pub enum Reply<F> {
         /// Rarely used text.
         remark: Option<String>,
     },
+    /// Code 0 for what may have been so before, because it was asked for twice: as soon as all is written that was
+    /// appended for it, whoever asked first.
+    Stands(F),
     /// Somebody kept the [`Ticket`] and will answer.
     Later,
 }
@@ -94,7 +97,15 @@ pub struct Handler {
     /// Request code.
     pub code: i32,
     /// Runs it and gives the answer as a frame without its place in time; `None` when somebody answers later.
-    pub run: fn(&mut Broker, &Call<'_>, &mut Out) -> Result<Option<Answer>, Fail>,
+    pub run: fn(&mut Broker, &Call<'_>, &mut Out) -> Result<Option<Ready>, Fail>,
+}
+
+/// An answer that its handler has given.
+#[derive(Debug)]
+pub struct Ready {
+    pub(crate) answer: Answer,
+    /// It rests on what was appended before, too.
+    pub(crate) stands: bool,
 }
 
 /// The handler of `R`.
@@ -105,19 +116,19 @@ where
     Handler { code: R::CODE, run: run::<R> }
 }
 
-fn run<R: Rpc>(broker: &mut Broker, call: &Call<'_>, out: &mut Out) -> Result<Option<Answer>, Fail>
+fn run<R: Rpc>(broker: &mut Broker, call: &Call<'_>, out: &mut Out) -> Result<Option<Ready>, Fail>
 where
     Broker: Handle<R>,
 {
     let request = call.header.fields::<R::Request>()?;
-    match broker.handle(call, request, out)? {
-        Reply::Later => Ok(None),
-        Reply::Now { code, fields, body, remark } => {
-            // A header class exists or not; where it exists, even an empty map is sent.
-            let ext = (!<R::Reply as Fields>::FIELDS.is_empty()).then(|| fields.to_ext());
-            Ok(Some(Answer { code, ext, remark, body }))
-        }
-    }
+    let (code, fields, body, remark, stands) = match broker.handle(call, request, out)? {
+        Reply::Later => return Ok(None),
+        Reply::Now { code, fields, body, remark } => (code, fields, body, remark, false),
+        Reply::Stands(fields) => (code::SUCCESS, fields, Vec::new(), None, true),
+    };
+    // A header class exists or not; where it exists, even an empty map is sent.
+    let ext = (!<R::Reply as Fields>::FIELDS.is_empty()).then(|| fields.to_ext());
+    Ok(Some(Ready { answer: Answer { code, ext, remark, body }, stands }))
 }
 
 /// Lists the RPCs that a file serves: `handlers![QueryMessage, ViewMessage]` gives its `HANDLERS`.

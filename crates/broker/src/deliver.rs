@@ -106,7 +106,7 @@ impl Broker {
         }
         let bytes = match self.store.message(slot, next) {
             Ok(Message::Record(bytes)) => Some(bytes),
-            Ok(Message::Lost) => None,
+            Ok(Message::Deleted | Message::Lost) => None,
             // Its entry is made again.
             Ok(Message::Sought) => {
                 self.delay.failed(queue, now.mono + AGAIN_MS);

@@ -78,6 +78,11 @@ impl Parked {
         self.group.len() + self.flushing.len()
     }
 
+    /// Whether an answer waits for the group to be written.
+    pub(crate) fn waits_for_write(&self) -> bool {
+        !self.group.is_empty()
+    }
+
     /// Lets an answer wait.
     pub(crate) fn push(&mut self, waiting: Waiting) {
         self.group.push(waiting);

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Desk},
     again::Again,
     answer::{self, Answer, Fail, Ticket},
-    call::{Call, Handler, Out},
+    call::{Call, Handler, Out, Ready},
     clients::{Changes, Clients},
     delay::Delay,
     export::Export,
@@ -184,7 +184,7 @@ impl Broker {
         }
     }
 
-    fn serve(&mut self, call: &Call<'_>, out: &mut Out) -> Result<Option<Answer>, Fail> {
+    fn serve(&mut self, call: &Call<'_>, out: &mut Out) -> Result<Option<Ready>, Fail> {
         let handler = self.admit(call.header.code, &call.peer, call.body.len())?;
         (handler.run)(self, call, out)
     }
@@ -268,12 +268,19 @@ impl Broker {
             return self.on_client_answer(peer.conn, &header, frame.body, out);
         }
         let call = Call { now, peer: *peer, codec: frame.codec, header: &header, body: frame.body };
-        let before = self.store.end();
-        let result = self.serve(&call, out);
+        let mut before = self.store.end();
+        let result = self.serve(&call, out).map(|ready| {
+            let Ready { answer, stands } = ready?;
+            if stands && !mutant!(StandsUnwritten) {
+                before = LogOffset(0);
+            }
+            Some(answer)
+        });
         self.conclude(now, &call.ticket(), before, result, out);
     }
 
-    /// Notes what a request changed and answers it. `before`: the end of the log when it came.
+    /// Notes what a request changed and answers it. `before`: the part of the log that the answer does not rest on,
+    /// mostly all that was there when the request came.
     fn conclude(
         &mut self,
         now: Now,
@@ -333,8 +340,9 @@ impl Broker {
     }
 
     fn write(&mut self, now: Now, out: &mut Out) {
-        let written =
-            if self.store.end() > self.store.written() { self.store.commit().map(drop) } else { Ok(()) };
+        // What waits for nothing new asks as well whether the log still takes anything.
+        let asks = self.store.end() > self.store.written() || self.parked.waits_for_write();
+        let written = if asks { self.store.commit().map(drop) } else { Ok(()) };
         if let Err(why) = written {
             self.fail_waiting(&why.to_string(), out);
             return;

@@ -229,7 +229,7 @@ impl Pieces {
             let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
             let piece = match store.message(slot, *offset).map_err(io)? {
                 Message::Record(bytes) => piece_of(&bytes)?,
-                Message::Lost => None,
+                Message::Deleted | Message::Lost => None,
                 Message::Sought => {
                     read.is_sought = true;
                     None

@@ -115,6 +115,8 @@ impl Ended {
             match store.message(slot, QueueOffset(offset)) {
                 Ok(Message::Record(bytes)) => read.lost += u64::from(read.ended.load_op(&bytes).is_none()),
                 Ok(Message::Sought) => read.sought += 1,
+                // After a crash a queue may begin with what was deleted with the log's old files.
+                Ok(Message::Deleted) => {}
                 Ok(Message::Lost) | Err(_) => read.lost += 1,
             }
         }
@@ -261,7 +263,7 @@ impl Handle<EndTransaction> for Broker {
         }
         match self.ended.0.get(&half.queue_offset) {
             None => {}
-            Some(before) if *before == how => return Ok(Reply::ok(())),
+            Some(before) if *before == how => return Ok(Reply::Stands(())),
             Some(before) => {
                 let done = match before {
                     How::Commit => "it was committed",

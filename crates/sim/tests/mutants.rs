@@ -132,6 +132,17 @@ fn showing_halves_of_transactions_is_found() {
     });
 }
 
+#[test]
+fn acknowledging_twice_what_is_not_safe_is_found() {
+    // Clients ask again while a slow disk keeps the first answer back.
+    kills_in(Mutant::StandsUnwritten, 1, &["I12"], |seed| Options {
+        transactions: 60,
+        faults: vec![(2_000, Fault::SlowDisk(8_000)), (8_000, Fault::PowerCut)],
+        faults_ms: 9_000,
+        ..Options::rich(seed, Mode::Sync)
+    });
+}
+
 /// A run with clients that lock queues, and kills.
 fn with_locks(seed: u64) -> Options {
     let faults = (1..6).map(|n| (4_000 * n, Fault::Kill(NodeId::Broker))).collect();

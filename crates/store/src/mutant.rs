@@ -10,6 +10,8 @@ use std::cell::Cell;
 pub enum Mutant {
     /// Under synchronous flush a send is acknowledged when it is written.
     AckBeforeFlush,
+    /// What is asked for a second time is acknowledged before the first time is written.
+    StandsUnwritten,
     /// Recovery overlooks some records, whose offsets are then given away again.
     OffsetReused,
     /// A message wakes only some of the pulls that wait for it.
@@ -92,6 +94,7 @@ impl Mutant {
     /// All of them.
     pub const ALL: &[Mutant] = &[
         Mutant::AckBeforeFlush,
+        Mutant::StandsUnwritten,
         Mutant::OffsetReused,
         Mutant::WakeupLost,
         Mutant::DirSyncSkipped,

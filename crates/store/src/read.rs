@@ -94,6 +94,8 @@ impl Plan {
 pub enum Message {
     /// Its record.
     Record(Vec<u8>),
+    /// None: its log file was deleted, and the start of the queue is still to follow.
+    Deleted,
     /// None, for good: the log has no such record.
     Lost,
     /// The entry does not lead to it. It is made again from the log by a job, and then it is to be asked for again.

@@ -62,6 +62,29 @@ fn what_goes_before_its_time_is_told_as_an_error() {
 }
 
 #[test]
+fn a_stop_ends_what_a_deletion_began() {
+    let (mut world, slot) = filled();
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    while world.store().first() == LogOffset(0) {
+        let now = world.now;
+        let mut jobs = std::mem::take(&mut world.jobs);
+        world.store().jobs(now, &mut jobs);
+        for job in jobs {
+            let done = job.run();
+            world.store().done(now, done);
+        }
+    }
+    assert_eq!(first(&mut world, slot), 0, "the queue is to follow");
+    world.stop();
+    world.open();
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    let begin = world.store().bounds(slot).min;
+    let (first, entry) = (world.store().first(), world.store().entry(slot, begin).unwrap());
+    assert!(begin.0 > 0 && entry.is_some_and(|entry| entry.at == first), "{begin} {first}");
+}
+
+#[test]
 fn what_goes_in_its_time_is_ordinary() {
     let (mut world, slot) = filled();
     let said = Said::listen();

@@ -75,7 +75,7 @@ impl Handle<UpdateAndCreateSubscriptionGroup> for Broker {
     fn handle(&mut self, call: &Call<'_>, (): (), _: &mut Out) -> Result<Reply<()>, Fail> {
         let wanted = body::decode(call.body)?;
         self.update_groups(call, vec![wanted])?;
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 
@@ -84,7 +84,7 @@ impl Handle<UpdateAndCreateSubscriptionGroupList> for Broker {
     fn handle(&mut self, call: &Call<'_>, (): (), _: &mut Out) -> Result<Reply<()>, Fail> {
         let list: SubscriptionGroupList = body::decode(call.body)?;
         self.update_groups(call, list.group_config_list)?;
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 
@@ -116,7 +116,7 @@ impl Handle<DeleteSubscriptionGroup> for Broker {
         let places = if offsets { self.offsets.forget(|_, name| *name == group) } else { 0 };
         self.stats.forget(None, Some(&group));
         info!(%group, peer = %call.peer.addr, known, places, "group deleted by request");
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 

@@ -152,7 +152,7 @@ impl Handle<UpdateAndCreateTopic> for Broker {
             ..body::TopicConfig::default()
         };
         self.update_topic(call, &wanted)?;
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 
@@ -166,7 +166,7 @@ impl Handle<UpdateAndCreateTopicList> for Broker {
         for topic in &list.topic_config_list {
             self.update_topic(call, topic)?;
         }
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 
@@ -174,7 +174,7 @@ impl Handle<DeleteTopicInBroker> for Broker {
     fn handle(&mut self, call: &Call<'_>, request: TopicRef, out: &mut Out) -> Result<Reply<()>, Fail> {
         let topic = self.changeable(&request.topic)?;
         self.delete_topic(call, &topic, out);
-        Ok(Reply::ok(()))
+        Ok(Reply::Stands(()))
     }
 }
 

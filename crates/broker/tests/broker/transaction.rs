@@ -2,14 +2,18 @@
 
 use crate::{
     asks::*,
-    rig::{Ask, Got, Rig},
+    rig::{Ask, Got, Rig, options},
 };
+use kerolox_config::FlushDiskType;
 use kerolox_protocol::{
     QueueId, TopicName, code, msgid, properties,
     record::Draft,
     rpc::{produce::SendRequestV2, transaction::EndTransactionRequest},
 };
-use kerolox_store::Dispatch;
+use kerolox_store::{
+    Dispatch,
+    disk::memory::{Call, Fault, Harm},
+};
 
 const COMMIT: i32 = 8;
 const ROLLBACK: i32 = 12;
@@ -135,6 +139,32 @@ fn a_half_is_ended_once_whatever_is_said_later() {
     let rig = check(rig);
     // The op messages say so after a crash, too.
     check(rig.kill());
+}
+
+#[test]
+fn a_commit_that_is_repeated_is_acknowledged_when_the_first_is_safe_and_not_before() {
+    let mut options = options();
+    options.store.flush_disk_type = FlushDiskType::SyncFlush;
+    // The flush ends, or its disk does; or the write fails before it.
+    for harm in [None, Some(Call::Sync), Some(Call::Write)] {
+        let mut rig = Rig::with(options.clone());
+        let sent = half(&mut rig, "pay", &[]);
+        rig.runs_jobs = false;
+        if let Some(call) = harm {
+            rig.disk.plan(Fault { path: "commitlog".into(), ..Fault::once(call, 1, Harm::Eio) });
+        }
+        let first = end(&sent, COMMIT, |_| {});
+        let mut again = [rig.group(&[first.clone(), first.clone()]), rig.group(&[first])].concat();
+        if harm != Some(Call::Write) {
+            assert_eq!(rig.take(1).len(), 0, "the commit may still be lost");
+        }
+        rig.run_jobs();
+        again.extend(rig.group(&[end(&sent, COMMIT, |_| {})]));
+        let codes: Vec<i32> =
+            again.iter().map(|opaque| rig.answer(1, *opaque).expect("an answer").code()).collect();
+        let wanted = if harm.is_some() { code::SERVICE_NOT_AVAILABLE } else { code::SUCCESS };
+        assert_eq!(codes, [wanted; 4], "{harm:?}");
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Store {
             Err(why) => return Err(why),
         };
         match self.worth(&topic, &entry) {
+            Worth::Gone if !entry.is_blank() && entry.at < self.log.first() => return Ok(Message::Deleted),
             Worth::Gone => return Ok(Message::Lost),
             Worth::Wrong => return Ok(self.missed(life, at)),
             Worth::Message => {}

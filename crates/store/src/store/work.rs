@@ -387,6 +387,8 @@ impl Store {
             return;
         }
         let work = self.drop_job().or_else(|| self.behind_job(now)).or_else(|| self.waiting_job());
+        // Cleaning has time, but a stop waits for it.
+        let work = if self.stopping { work.or_else(|| self.clean_job()) } else { work };
         let work = work.or_else(|| self.checkpoint_job(now));
         let work = work.or_else(|| self.mend_job(now)).or_else(|| self.clean_job());
         if let Some(work) = work {

@@ -24,7 +24,8 @@ impl Store {
         let all_done = self.queues.pending() == 0 && self.log.flushed() == self.log.end() && !agenda.flushing;
         let ahead = agenda.spare_busy || agenda.reserving || agenda.zeroing;
         let idle = !ahead && !agenda.probing && !agenda.trash.is_busy();
-        let stop = self.stopping && all_done && idle;
+        // What was deleted while stopping is gone from the queues as well: a start after a clean stop looks at none.
+        let stop = self.stopping && all_done && idle && agenda.clean_next.is_none();
         let due =
             stop || agenda.checkpoint_soon || grown >= self.options.checkpoint_bytes || grown > 0 && waited;
         if !due || self.stopping && !stop {
