@@ -134,12 +134,11 @@ fn showing_halves_of_transactions_is_found() {
 
 #[test]
 fn acknowledging_twice_what_is_not_safe_is_found() {
-    // Clients ask again while a slow disk keeps the first answer back.
-    kills_in(Mutant::StandsUnwritten, 1, &["I12"], |seed| Options {
-        transactions: 60,
-        faults: vec![(2_000, Fault::SlowDisk(8_000)), (8_000, Fault::PowerCut)],
-        faults_ms: 9_000,
-        ..Options::rich(seed, Mode::Sync)
+    // The write of a commit fails, its client asks again, and the broker is killed before it is started anew.
+    kills_in(Mutant::StandsUnwritten, 1, &["I12"], |seed| {
+        let error = Fault::DiskError { call: Call::Write, nth: 1 };
+        let faults = vec![(3_000, error), (5_000, Fault::Kill(NodeId::Broker))];
+        Options { transactions: 80, faults, faults_ms: 6_000, ..Options::plain(seed, Mode::Sync) }
     });
 }
 
