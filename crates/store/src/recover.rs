@@ -84,6 +84,8 @@ pub(crate) struct Recovered {
     pub(crate) dirty: Touched,
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
+    /// Queues begin where the log does.
+    pub(crate) is_cleaned: bool,
     pub(crate) report: Opened,
 }
 
@@ -91,16 +93,20 @@ pub(crate) struct Recovered {
 struct Left {
     aborted: bool,
     same_boot: bool,
+    /// What says whether the system has ended since can be read.
+    knows_boot: bool,
     /// The log was durable up to here.
     flushed: u64,
     /// What is known of the index.
     index_synced: Option<Mark>,
+    /// Whether anything is.
+    index_known: bool,
     ends: Option<Ends>,
     checkpoint: checkpoint::Checkpoint,
     digest: Digest,
 }
 
-pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> Result<Recovered, OpenError> {
+pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> Result<Recovered, OpenError> {
     let root = options.paths.root.clone();
     let first_dir = options.paths.commit_log.first().cloned();
     let dir = first_dir.ok_or_else(|| OpenError::new(&root, Cause::Option("storePathCommitLog is empty")))?;
@@ -134,7 +140,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         log,
         queues: Queues::new(file_bytes / ENTRY_BYTES),
         levels: options.delay_levels.clone(),
-        last_ms: Millis(0),
+        times: Times::until(now),
         covered: Flushed::default(),
         dirty: Touched::default(),
         damaged: Vec::new(),
@@ -142,6 +148,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
         taken: BTreeMap::new(),
         lost: Vec::new(),
         keeps_places: false,
+        stale_entries: false,
         tail: None,
         unreadable: Vec::new(),
         undecided: None,
@@ -152,7 +159,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     if !recovery.report.clean {
         recovery.files.doubt();
     }
-    recovery.covered = Flushed { upto: LogOffset(from), ms: recovery.last_ms };
+    recovery.covered = Flushed { upto: LogOffset(from), ms: recovery.times.last() };
     let log_dir = recovery.log.dir().clone();
     recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
     if let Some(lost) = recovery.undecided.take() {
@@ -161,21 +168,23 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, _now: Millis) -> 
     recovery.settle(from, &left)?;
     let index = recovery.index(from, &left, &options)?;
 
-    let Recovery { files, log, queues, last_ms, covered, dirty, damaged, mut report, .. } = recovery;
+    let Recovery { files, log, queues, times, covered, dirty, damaged, mut report, .. } = recovery;
     report.end = log.end();
     report.damaged = damaged;
     let checkpoint = left.digest;
+    let is_cleaned = report.clean && left.ends.is_some_and(|ends| !ends.uncleaned);
     Ok(Recovered {
         options,
         log,
         queues,
         files: Arc::new(files),
         index,
-        last_ms,
+        last_ms: times.last(),
         covered,
         dirty,
         lock,
         checkpoint,
+        is_cleaned,
         report,
     })
 }
@@ -210,12 +219,15 @@ impl Left {
             });
         }
         let bytes = checkpoint.value.unwrap_or_default();
+        let knows_boot = progress.value.is_some();
         let progress = progress.value.unwrap_or_default();
         Ok(Left {
             aborted: checkpoint::was_aborted(disk, &options.paths)?,
+            knows_boot,
             same_boot: progress.is_same_boot(disk),
             flushed: progress.flushed.0,
             index_synced: progress.index_synced,
+            index_known: progress.index_written.is_some(),
             ends: ends.value,
             checkpoint: checkpoint::Checkpoint::parse(&bytes),
             digest: Digest::of(&bytes),
@@ -250,6 +262,45 @@ enum Behind {
     Undecided(Range<u64>),
 }
 
+/// Store times, which never go back in a log. No CRC covers them: one that is far from the present and that no later
+/// record confirms is not believed, else all that comes behind would be too old to be true.
+#[derive(Debug)]
+struct Times {
+    /// Later ones need to be confirmed.
+    until: Millis,
+    /// The last that counts.
+    last: Millis,
+    /// The last of all.
+    newest: Millis,
+}
+
+/// Clocks go wrong, too, and jump back.
+const CLOCK_WRONG_MAX: Millis = Millis(24 * 3_600_000);
+
+impl Times {
+    fn until(now: Millis) -> Times {
+        Times { until: now + CLOCK_WRONG_MAX, last: Millis(0), newest: Millis(0) }
+    }
+
+    fn restore(&mut self, last: Millis) {
+        (self.last, self.newest) = (last, last);
+    }
+
+    fn saw(&mut self, ms: Millis) {
+        if ms <= self.until {
+            self.last = self.last.max(ms);
+        } else if self.newest > self.until && ms >= self.newest {
+            // Two in a row are no accident.
+            self.last = self.last.max(self.newest);
+        }
+        self.newest = ms;
+    }
+
+    fn last(&self) -> Millis {
+        self.last
+    }
+}
+
 struct Recovery<'a> {
     disk: &'a Arc<dyn Disk>,
     root: PathBuf,
@@ -257,7 +308,8 @@ struct Recovery<'a> {
     log: Log,
     queues: Queues,
     levels: Vec<Millis>,
-    last_ms: Millis,
+    /// Store times of the records so far.
+    times: Times,
     covered: Flushed,
     dirty: Touched,
     damaged: Vec<Range<u64>>,
@@ -269,6 +321,8 @@ struct Recovery<'a> {
     lost: Vec<Range<u64>>,
     /// Queues were filled up to where lost records were.
     keeps_places: bool,
+    /// Queue files may hold entries of what is cut off.
+    stale_entries: bool,
     /// What is cut off the log and is more than a crash explains; and what to say of it.
     tail: Option<(Range<u64>, Line)>,
     /// Bytes behind the end of the log that the device does not give. No message was there.
@@ -307,7 +361,7 @@ impl Recovery<'_> {
                 self.queues.restore(slot, if is_gone { begin } else { *min }, *next);
             }
         }
-        self.last_ms = ends.last_ms;
+        self.times.restore(ends.last_ms);
         self.damaged.clone_from(&ends.damaged);
         self.report.clean = ends.clean && !left.aborted;
         Ok(ends.covers.0)
@@ -363,7 +417,12 @@ impl Recovery<'_> {
 
     fn restore_slowly(&mut self, left: &Left) -> Result<u64, OpenError> {
         let dir = self.log.dir().clone();
-        let from = self.covered_by_original(left).map_err(OpenError::io(dir))?;
+        let mut from = self.covered_by_original(left).map_err(OpenError::io(dir))?;
+        // Their checkpoint may be damaged instead of another's: no farther than ours reached.
+        if let Some(ends) = &left.ends {
+            let segment = ends.covers.0 - ends.covers.0 % self.log.segment_bytes();
+            from = from.min(segment.max(self.log.first().0));
+        }
         let (disk, root, files, log, levels) =
             (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
         let first = log.first().0;
@@ -391,9 +450,11 @@ impl Recovery<'_> {
     /// Reads the log from `at` to its end, giving each record to its queue.
     fn read_on(&mut self, mut at: u64, left: &Left) -> io::Result<()> {
         self.report.from = LogOffset(at);
-        let flushed = if self.report.foreign { 0 } else { left.flushed.min(self.log.files_end()) };
-        // Only a power cut loses what was written; without one, a hole is damage.
-        let power_cut = left.aborted && !left.same_boot && !self.report.foreign;
+        let mut flushed = if self.report.foreign { 0 } else { left.flushed.min(self.log.files_end()) };
+        let mut asked_queues = false;
+        // Only a power cut loses what was written; without one, a hole is damage. Where nobody knows whether there was
+        // one, more was lost than a power cut takes, and nothing is given up for it.
+        let power_cut = left.aborted && left.knows_boot && !left.same_boot && !self.report.foreign;
         let log = std::mem::replace(&mut self.log, Log::nothing(self.disk));
         let mut cursor = Cursor::new(&log);
         if left.aborted && !left.same_boot {
@@ -408,7 +469,11 @@ impl Recovery<'_> {
                     // What was flushed cannot be torn.
                     let hollow = left.aborted && at >= flushed && record.properties.last() == Some(&0);
                     let unsure = power_cut && at >= flushed;
-                    if hollow && (unsure || cursor.find_behind(at + size - 1, self.last_ms)?.is_none()) {
+                    if hollow && unsure && !std::mem::replace(&mut asked_queues, true) {
+                        flushed = flushed.max(self.proven_durable(&mut cursor, at)?);
+                        continue;
+                    }
+                    if hollow && (unsure || cursor.find_behind(at + size - 1, self.times.last())?.is_none()) {
                         break "its properties end in zeros".into();
                     }
                     let Found::Record(record) = cursor.look(at)? else { continue };
@@ -430,13 +495,18 @@ impl Recovery<'_> {
                 at = known.end;
                 continue;
             }
-            let behind = cursor.find_behind(at, self.last_ms)?;
+            let behind = cursor.find_behind(at, self.times.last())?;
             if mutant!(TruncateAtDamage) {
                 break why;
             }
             match behind {
                 // A power cut leaves holes of zeros. Behind what cannot be read anything may have been acknowledged.
-                Some(good) if at < flushed || !power_cut || lost.is_some() => {
+                Some(good)
+                    if at < flushed
+                        || !power_cut
+                        || lost.is_some()
+                        || !cursor.may_be_unwritten(at..good)? =>
+                {
                     self.report.lines.push(set_aside(&why, at..good));
                     self.damaged.push(at..good);
                     self.note_lost(&mut cursor, at..good)?;
@@ -451,7 +521,11 @@ impl Recovery<'_> {
                     self.note_lost(&mut cursor, at..flushed)?;
                     at = flushed;
                 }
+                Some(_) if !std::mem::replace(&mut asked_queues, true) => {
+                    flushed = flushed.max(self.proven_durable(&mut cursor, at)?);
+                }
                 Some(good) => {
+                    self.stale_entries = true;
                     self.report.lines.push(Line::info(format!(
                         "the power cut left a hole at {at}; what stands behind it, from {good} on, was never \
                          confirmed durable and is cut off"
@@ -515,7 +589,9 @@ impl Recovery<'_> {
         if to == at {
             return Ok(());
         }
-        if left.aborted && cursor.is_torn_record(at, to)? {
+        // A kill cuts a write short; it leaves no record that is whole in all but its body.
+        let is_torn = cursor.is_torn_record(at, to)? && !(left.same_boot && cursor.is_rotten(at)?);
+        if left.aborted && is_torn {
             let line = format!("a torn record at {at} is cut off: {why}");
             self.report.lines.push(Line::info(line));
             return Ok(());
@@ -537,6 +613,7 @@ impl Recovery<'_> {
             ))
         };
         if line.level == Level::Error {
+            self.stale_entries = true;
             // Not what a crash tears: it was stored, and may have been read.
             self.note_lost(cursor, at..to)?;
         }
@@ -546,7 +623,7 @@ impl Recovery<'_> {
 
     fn dispatch(&mut self, record: &Record<'_>) {
         self.report.records += 1;
-        self.last_ms = self.last_ms.max(record.store_ms);
+        self.times.saw(record.store_ms);
         let dispatch = Dispatch::of_record(record);
         dispatch::drops(record).for_each(|topic| self.drop_topic(topic));
         if !dispatch.queued {
@@ -593,7 +670,7 @@ impl Recovery<'_> {
             writes.iter().try_for_each(|write| self.files.write(write, &mut self.dirty))?;
             self.queues.on_written(&writes, LogOffset(upto));
         }
-        self.covered = Flushed { upto: LogOffset(upto), ms: self.last_ms };
+        self.covered = Flushed { upto: LogOffset(upto), ms: self.times.last() };
         Ok(())
     }
 
@@ -619,7 +696,7 @@ impl Recovery<'_> {
         } else {
             self.write_unreadable_anew()?;
         }
-        if self.report.foreign {
+        if self.report.foreign || self.stale_entries {
             let (disk, root, files, log, levels) =
                 (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
             let cleared = queues::clear_behind(files, &self.queues, &|(slot, topic, id)| {
@@ -665,7 +742,12 @@ impl Recovery<'_> {
         let shape = Shape::new(options.index_slots, options.index_max).ok_or_else(|| {
             OpenError::new(&dir, Cause::Option("maxHashSlotNum and maxIndexNum must be positive"))
         })?;
+        // A job of the index that failed ends half done, and a stop says of such an index that nothing is certain.
+        let is_sure = self.report.foreign
+            || left.index_known
+            || left.ends.as_ref().is_some_and(|ends| ends.index_covers.is_none());
         let trust = match (self.report.foreign, left.aborted, left.same_boot) {
+            (_, false, _) if !is_sure => Trust::PowerCut(None),
             (_, false, _) => Trust::Clean,
             (true, true, _) => Trust::PowerCut(None),
             (false, true, true) => Trust::Killed(left.index_synced),
@@ -674,14 +756,7 @@ impl Recovery<'_> {
         let expected = left.ends.as_ref().and_then(|ends| ends.index_covers);
         let open =
             |trust| Index::open(Arc::clone(self.disk), &dir, shape, trust).map_err(OpenError::io(&dir));
-        let (mut index, mut repairs) = open(trust)?;
-        if trust == Trust::Clean && !self.report.foreign && index.covered() < expected {
-            // Its last job failed and ended half done, however clean the stop was: slots may lead past the keys that
-            // are counted, and hide those before.
-            let (again, more) = open(Trust::Killed(left.index_synced))?;
-            index = again;
-            repairs.extend(more);
-        }
+        let (mut index, repairs) = open(trust)?;
         self.report.lines.extend(repairs.iter().map(of_index));
         if !self.report.clean {
             let repairs = index.cut(self.log.end()).map_err(OpenError::io(&dir))?;
@@ -690,6 +765,8 @@ impl Recovery<'_> {
         let end_of_log = self.log.end().0;
         let covered = index.covered();
         let start = match (covered, expected) {
+            // It took no keys any more; of which records is not known.
+            _ if !is_sure => covered.map_or(0, |covered| covered.0.min(from)),
             _ if self.report.foreign => covered.map_or(from, |covered| covered.0.min(from)),
             (covered, expected) if covered >= expected => from,
             (covered, _) => covered.map_or(0, |covered| covered.0.min(from)),

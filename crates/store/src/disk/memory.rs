@@ -7,7 +7,7 @@
 //!   directory is. [`MemDisk::power_cut`] decides for every sector, length and name change what survived.
 //! - [`MemDisk::kill`] ends the process only: everything written is still there.
 //! - [`MemDisk::plan`] makes calls fail; [`MemDisk::set_capacity`] and [`MemDisk::set_write_budget`] fill
-//!   the disk; [`MemDisk::flip`] rots it, [`MemDisk::spoil`] makes sectors unreadable.
+//!   the disk; [`MemDisk::flip`] and [`MemDisk::decay`] rot it, [`MemDisk::spoil`] makes sectors unreadable.
 //! - [`MemDisk::record`] and [`MemDisk::take_trace`] give a [`Trace`], whose crash states can be visited.
 //!
 //! Harsher than ext4 where POSIX allows it: syncing a file does not make its name durable, and a length can
@@ -49,6 +49,17 @@ pub struct MemDisk {
     state: Arc<Mutex<State>>,
 }
 
+/// A write that was acknowledged and never happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostWrite {
+    /// Of this file,
+    pub path: PathBuf,
+    /// at this place,
+    pub at: u64,
+    /// these bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// Numbers of sectors, by file.
 type Spoiled = BTreeMap<Ino, BTreeSet<u64>>;
 
@@ -57,6 +68,8 @@ struct State {
     faults: Faults,
     /// Sectors that cannot be read, by file. They belong to the device: no crash mends them.
     spoiled: Spoiled,
+    /// Writes lost since the last question.
+    lost: Vec<LostWrite>,
     capacity: Option<u64>,
     /// Pages taken; kept only while a capacity is set.
     used: u64,
@@ -90,6 +103,7 @@ impl MemDisk {
             tree,
             faults: Faults::default(),
             spoiled: Spoiled::new(),
+            lost: Vec::new(),
             capacity: None,
             used: 0,
             boots,
@@ -189,6 +203,23 @@ impl MemDisk {
             file.flip(at, bit);
         }
         Ok(())
+    }
+
+    /// Other bytes than were written, on the device and in the cache. What lies behind the file's end is dropped.
+    pub fn decay(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let ino = state.tree.find(path)?;
+        let room = state.tree.file(ino)?.cached().len.saturating_sub(at);
+        let bytes = bytes.get(..usize::try_from(room).unwrap_or(usize::MAX)).unwrap_or(bytes);
+        if let Some(file) = state.tree.file_mut(ino) {
+            file.decay(at, bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes that were planned to be lost and came, since the last question.
+    pub fn take_lost(&self) -> Vec<LostWrite> {
+        std::mem::take(&mut self.state().lost)
     }
 
     /// Makes the sectors of a file that hold these bytes unreadable: a read of any byte of them fails. A write of
@@ -515,7 +546,10 @@ impl File for MemFile {
             None => state.store(self.ino, bytes, at),
             Some(Harm::Eio) => Err(broken()),
             Some(Harm::Enospc) => Err(no_space()),
-            Some(Harm::Lost) => Ok(()),
+            Some(Harm::Lost) => {
+                state.lost.push(LostWrite { path: self.path.clone(), at, bytes: bytes.to_vec() });
+                Ok(())
+            }
             Some(Harm::Misdirected(by)) => state.store(self.ino, bytes, at.saturating_add_signed(by)),
             Some(Harm::Short(n)) => {
                 state.store(self.ino, bytes.get(..n).unwrap_or(bytes), at)?;
@@ -560,7 +594,8 @@ impl File for MemFile {
         let mut state = self.writable()?;
         // It changes data as a write does, and fails as one.
         match state.faults.meet(Call::Write, &self.path) {
-            None => {}
+            // It goes to no place of its own that could be another's.
+            None | Some(Harm::Lost | Harm::Misdirected(_)) => {}
             Some(Harm::Enospc) => return Err(no_space()),
             Some(_) => return Err(broken()),
         }

@@ -46,6 +46,15 @@ pub(crate) struct Files {
 /// Entries looked at together, once the first stands for no message.
 const NEXT_STEP: u64 = 512;
 
+/// What an entry counts as that tells nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    /// A message.
+    IsOne,
+    /// None.
+    IsNone,
+}
+
 #[derive(Debug)]
 struct Opened {
     files: FixedMap<Key, (Arc<dyn File>, u64)>,
@@ -100,21 +109,121 @@ impl Files {
     /// The first of these entries whose record is at the log's position `first` or behind it, by halving: positions
     /// never go back in a queue. The end if there is none.
     ///
-    /// Entries that stand for no message lie anywhere: each is where the next message is, and none is the first.
+    /// Entries that stand for no message lie anywhere: each is where the next message is, and none is the first. One
+    /// that is damaged may be, and counts so.
     pub(crate) fn first_kept(&self, place: Place<'_>, within: Range<u64>, first: u64) -> io::Result<u64> {
         let (mut low, mut high) = (within.start, within.end);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.next_message(place, middle..high)? {
+            match self.next_message(place, middle..high, Damaged::IsOne)? {
                 Some((offset, at)) if at.0 < first => low = offset + 1,
                 _ => high = middle,
             }
         }
-        Ok(self.next_message(place, low..within.end)?.map_or(within.end, |(offset, _)| offset))
+        // What was taken for gone is so: a damaged entry tells any position.
+        let near = low.saturating_sub(NEXT_STEP).max(within.start)..low;
+        if self.any_kept(place, near, first)?.is_some() {
+            return Ok(self.any_kept(place, within.clone(), first)?.unwrap_or(within.end));
+        }
+        let found = self.next_message(place, low..within.end, Damaged::IsOne)?;
+        Ok(found.map_or(within.end, |(offset, _)| offset))
     }
 
-    /// The first of these entries that stands for a message, and where that is.
-    fn next_message(&self, place: Place<'_>, mut within: Range<u64>) -> io::Result<Option<(u64, LogOffset)>> {
+    /// As [`Files::first_kept`], but damaged entries before such a one are passed over.
+    pub(crate) fn first_behind(&self, place: Place<'_>, within: Range<u64>, first: u64) -> io::Result<u64> {
+        let (mut low, mut high) = (within.start, within.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.next_message(place, middle..high, Damaged::IsNone)? {
+                Some((offset, at)) if at.0 < first => low = offset + 1,
+                _ => high = middle,
+            }
+        }
+        // One that was taken for the first may be damaged, and tell any position.
+        if self.last_before(place, low..within.end.min(low + NEXT_STEP), first)?.is_some() {
+            low = self.last_before(place, low..within.end, first)?.map_or(low, |last| last + 1);
+        }
+        let found = self.next_message(place, low..within.end, Damaged::IsNone)?;
+        Ok(found.map_or(within.end, |(offset, _)| offset))
+    }
+
+    /// The last of these entries that stands for a message before a position of the log, looking at all of them.
+    fn last_before(&self, place: Place<'_>, within: Range<u64>, first: u64) -> io::Result<Option<u64>> {
+        let is_before = |bytes: &[u8; ENTRY_BYTES as usize]| {
+            QueueEntry::decode(bytes).is_some_and(|entry| !entry.is_blank() && entry.at.0 < first)
+        };
+        let mut last = None;
+        for part in self.parts(within) {
+            let found = self.raw(place, &part)?.as_chunks().0.iter().rposition(is_before);
+            last = found.map(|n| part.start + n as u64).or(last);
+        }
+        Ok(last)
+    }
+
+    /// Where the first of these entries that stands for a message has it.
+    pub(crate) fn first_message(
+        &self,
+        place: Place<'_>,
+        within: Range<u64>,
+    ) -> io::Result<Option<LogOffset>> {
+        Ok(self.next_message(place, within, Damaged::IsNone)?.map(|(_, at)| at))
+    }
+
+    /// Entries in pieces that are read at once, each of one file.
+    fn parts(&self, within: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let per_file = self.per_file();
+        let mut at = within.start;
+        std::iter::from_fn(move || {
+            let end = ((at / per_file + 1) * per_file).min(at + CLEAR_STEP).min(within.end);
+            let part = at..end;
+            at = end;
+            (part.start < part.end).then_some(part)
+        })
+    }
+
+    /// As [`Files::first_kept`], looking at every entry.
+    fn any_kept(&self, place: Place<'_>, within: Range<u64>, first: u64) -> io::Result<Option<u64>> {
+        let is_kept = |bytes: &[u8; ENTRY_BYTES as usize]| {
+            QueueEntry::decode(bytes).is_none_or(|entry| !entry.is_blank() && entry.at.0 >= first)
+        };
+        for part in self.parts(within) {
+            if let Some(n) = self.raw(place, &part)?.as_chunks().0.iter().position(is_kept) {
+                return Ok(Some(part.start + n as u64));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last of these entries, all of one file, that is one, whatever stands before it.
+    pub(crate) fn last_filled(&self, place: Place<'_>, within: Range<u64>) -> io::Result<Option<u64>> {
+        let bytes = self.raw(place, &within)?;
+        let last = bytes.as_chunks().0.iter().rposition(|bytes| QueueEntry::decode(bytes).is_some());
+        Ok(last.map(|last| within.start + last as u64))
+    }
+
+    /// The bytes of these entries, all of one file; none if that is not there.
+    fn raw(&self, place: Place<'_>, within: &Range<u64>) -> io::Result<Vec<u8>> {
+        let file = match self.existing(place, within.start / self.per_file()) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let at = within.start % self.per_file() * ENTRY_BYTES;
+        let there = file.len()?.saturating_sub(at).min((within.end - within.start) * ENTRY_BYTES);
+        let mut bytes = vec![0; there as usize];
+        if there > 0 {
+            told_from_writes(file.read_at(&mut bytes, at))?;
+        }
+        Ok(bytes)
+    }
+
+    /// The first of these entries that stands for a message, and where that is: behind everything, if it is damaged so
+    /// that it tells nothing.
+    fn next_message(
+        &self,
+        place: Place<'_>,
+        mut within: Range<u64>,
+        damaged: Damaged,
+    ) -> io::Result<Option<(u64, LogOffset)>> {
         let mut n = 1;
         let mut entries = Vec::new();
         while !within.is_empty() {
@@ -127,8 +236,12 @@ impl Files {
             }
             let per_file = self.per_file();
             within.start = match entries.len() as u64 {
-                0 if n == 1 => within.start + 1,
-                // Nothing is filled from here on, or there is no file.
+                0 if self.is_there(place, within.start / per_file)? => {
+                    if damaged == Damaged::IsOne {
+                        return Ok(Some((within.start, LogOffset(u64::MAX))));
+                    }
+                    within.start + 1
+                }
                 0 => (within.start / per_file + 1) * per_file,
                 read => within.start + read,
             };
@@ -154,8 +267,17 @@ impl Files {
             found => found?,
         };
         let mut bytes = vec![0; (n * ENTRY_BYTES) as usize];
-        let read = told_from_writes(gate.read(&file, &mut bytes, within * ENTRY_BYTES));
-        if let Err(why) = read {
+        let mut read = gate.read(&file, &mut bytes, within * ENTRY_BYTES);
+        if read.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::UnexpectedEof) {
+            // Made by a process that died before it set the length: what is not there was never filled.
+            let there = (file.len()? / ENTRY_BYTES).saturating_sub(within).min(n);
+            if there == 0 {
+                return Ok(());
+            }
+            bytes.truncate((there * ENTRY_BYTES) as usize);
+            read = gate.read(&file, &mut bytes, within * ENTRY_BYTES);
+        }
+        if let Err(why) = told_from_writes(read) {
             if !is_bad_sector(&why) {
                 return Err(why);
             }
@@ -210,6 +332,13 @@ impl Files {
         }
         self.forget(slot);
         Ok(cleared * ENTRY_BYTES)
+    }
+
+    fn is_there(&self, place: Place<'_>, number: u64) -> io::Result<bool> {
+        match self.existing(place, number) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        }
     }
 
     fn existing(&self, place: Place<'_>, number: u64) -> io::Result<Arc<dyn File>> {

@@ -117,6 +117,13 @@ impl Recovery<'_> {
             // What was before is gone with its log files, or lost: it begins here.
             self.queues.restore(slot, odd.offset, odd.offset);
         } else if odd.offset >= next && odd.offset - next <= FILL_MAX {
+            if odd.offset > next {
+                let name = self.queues.get(slot).map(|queue| self.name_of(queue)).unwrap_or_default();
+                self.report.lines.push(Line::error(format!(
+                    "{name} lacks the places {next} to {}: their messages are damaged, readers go on behind them",
+                    odd.offset - 1
+                )));
+            }
             (next..odd.offset).for_each(|_| self.queues.push(slot, QueueEntry::BLANK));
         } else {
             self.taken.remove(&slot);

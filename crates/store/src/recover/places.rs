@@ -7,7 +7,10 @@
 //! A kept place stands as an entry without a message in the queue's file, durably before the log's bad end is cut
 //! off: nothing else would tell the next recovery of it.
 
-use super::{FILL_MAX, Left, Recovery, queues, scan::Cursor};
+use super::{
+    FILL_MAX, Left, Recovery, queues,
+    scan::{Cursor, Found},
+};
 use crate::{
     disk::around::is_bad_sector,
     dispatch::Dispatch,
@@ -81,6 +84,42 @@ impl Recovery<'_> {
         self.files.sync(&self.dirty).map_err(OpenError::io(self.files.dir()))
     }
 
+    /// Up to where queue files prove that the log was durable from `from` on: they get entries of nothing else. The
+    /// checkpoint that tells it otherwise is as old as the pause between two.
+    pub(super) fn proven_durable(&mut self, cursor: &mut Cursor<'_>, from: u64) -> io::Result<u64> {
+        let mut slots = Vec::new();
+        queues::each_dir(&**self.disk, &self.files, |topic, id| slots.push(self.queues.slot(topic, id)))?;
+        let mut proven = 0;
+        for slot in slots {
+            let Some(queue) = self.queues.get(slot) else { continue };
+            let Some(topic) = self.queues.topic_name(queue) else { continue };
+            let (mut next, mut entries) = (queue.next(), Vec::new());
+            loop {
+                entries.clear();
+                match self.files.read(slot, topic, queue.id, next, STEP, &mut entries) {
+                    Err(why) if is_bad_sector(&why) => break,
+                    read => read?,
+                }
+                for (entry, offset) in entries.iter().zip(next..).filter(|(entry, _)| entry.at.0 >= from) {
+                    // No check covers an entry: the record must say the same.
+                    if let Found::Record(record) = cursor.look(entry.at.0)?
+                        && record.topic == &**topic
+                        && (record.queue_id, record.queue_offset)
+                            == (queue.id.wire(), QueueOffset(offset).wire())
+                    {
+                        proven = entry.end().0.max(proven);
+                    }
+                }
+                next += entries.len() as u64;
+                if entries.is_empty() {
+                    break;
+                }
+            }
+            self.files.forget(slot);
+        }
+        Ok(proven)
+    }
+
     /// Where a queue ends by the entries that its files have of lost records and of none, if that is behind its end.
     fn filed_upto(&self, slot: QueueSlot, lost: &[Range<u64>]) -> io::Result<Option<u64>> {
         let Some(queue) = self.queues.get(slot) else { return Ok(None) };
@@ -92,8 +131,6 @@ impl Recovery<'_> {
         loop {
             entries.clear();
             match self.files.read(slot, topic, queue.id, end, STEP, &mut entries) {
-                // A process died before it set the file's length.
-                Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => break,
                 // Of entries that cannot be read nothing is known.
                 Err(why) if is_bad_sector(&why) => break,
                 read => read?,
@@ -132,7 +169,7 @@ impl Recovery<'_> {
         self.report.lines.push(Line::error(line));
     }
 
-    fn name_of(&self, queue: &Queue) -> String {
+    pub(super) fn name_of(&self, queue: &Queue) -> String {
         let topic = self.queues.topic_name(queue).map_or("", |name| name);
         format!("queue {} of {topic}", queue.id)
     }

@@ -15,7 +15,7 @@ use crate::{
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{QueueId, names};
-use std::{io, path::Path};
+use std::{io, ops::Range, path::Path};
 
 /// Makes the files of a queue whole that the disk cannot read; what it says of that.
 pub(super) type Mender<'a> = &'a dyn Fn((QueueSlot, &str, QueueId)) -> Result<Vec<Line>, OpenError>;
@@ -47,11 +47,11 @@ pub(super) fn restore_all(
             let listed = disk.list(&queue_dir).map_err(OpenError::io(&queue_dir))?;
             let slot = queues.slot(&topic.name, QueueId(id));
             let one = One { files, slot, topic: &topic.name, id: QueueId(id) };
-            let numbers = numbers(&listed, files, &queue_dir, lines);
-            let mut found = one.ends(&numbers, first, before);
+            let runs = runs(&listed, files, &queue_dir, lines);
+            let mut found = one.ends(&runs, first, before);
             if found.as_ref().is_err_and(is_bad_sector) {
                 lines.extend(mend((slot, &topic.name, QueueId(id)))?);
-                found = one.ends(&numbers, first, before);
+                found = one.ends(&runs, first, before);
             }
             match found.map_err(OpenError::io(&queue_dir))? {
                 Some((min, next)) => queues.restore(slot, min, next),
@@ -83,21 +83,21 @@ pub(super) fn each_dir(
     Ok(())
 }
 
-/// Numbers of the files, in order; the last unbroken run of them.
-fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Line>) -> Vec<u64> {
-    let mut numbers: Vec<u64> = Vec::new();
+/// Numbers of the files, in order; what is missing breaks the run of them.
+fn runs(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Line>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
     for entry in listed {
         let base = parse_file_name(&entry.name).filter(|base| base % files.file_bytes == 0);
         match base {
             Some(base) if entry.len == files.file_bytes => {
                 let number = base / files.file_bytes;
-                if numbers.last().is_some_and(|last| last + 1 != number) {
-                    let line = format!("{} lacks files; entries before the gap are gone", dir.display());
-                    lines.push(Line::error(line));
-                    numbers.clear();
+                match runs.last_mut().filter(|run| run.end == number) {
+                    Some(run) => run.end = number + 1,
+                    None => runs.push(number..number + 1),
                 }
-                numbers.push(number);
             }
+            // A crash came before its length was set: it holds nothing yet.
+            Some(_) if entry.len == 0 => {}
             _ => lines.push(Line::warn(format!(
                 "{} has {} bytes and is no file of this queue; it is left alone",
                 dir.join(&entry.name).display(),
@@ -105,8 +105,14 @@ fn numbers(listed: &[DirEntry], files: &Files, dir: &Path, lines: &mut Vec<Line>
             ))),
         }
     }
-    numbers
+    if runs.len() > 1 {
+        lines.push(Line::error(format!("{} lacks files between others", dir.display())));
+    }
+    runs
 }
+
+/// So many entries behind a queue's end are looked at.
+const NEAR: u64 = 512;
 
 struct One<'a> {
     files: &'a Files,
@@ -122,15 +128,39 @@ impl One<'_> {
         Ok(found.first().copied())
     }
 
-    /// First offset and end, of entries of records between two positions of the log.
-    fn ends(&self, numbers: &[u64], first: u64, before: u64) -> io::Result<Option<(u64, u64)>> {
-        let (Some(low), Some(high)) = (numbers.first(), numbers.last()) else { return Ok(None) };
-        let per_file = self.files.per_file();
-        let (low, high) = (low * per_file, (high + 1) * per_file);
-        let filled = partition(low, high, |at| Ok(self.entry(at)?.is_some()))?;
+    /// The last run of files that begins with a record before a position of the log. What lies behind it is written anew
+    /// from there on: a crash took files between, which were never durable.
+    fn last_before<'r>(&self, runs: &'r [Range<u64>], before: u64) -> io::Result<Option<&'r Range<u64>>> {
         let place = Place { slot: self.slot, topic: self.topic, id: self.id };
+        for run in runs.iter().rev().filter(|_| runs.len() > 1) {
+            let entries = run.start * self.files.per_file()..run.end * self.files.per_file();
+            if self.files.first_message(place, entries)?.is_some_and(|at| at.0 < before) {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+
+    /// First offset and end, of entries of records between two positions of the log.
+    fn ends(&self, runs: &[Range<u64>], first: u64, before: u64) -> io::Result<Option<(u64, u64)>> {
+        let Some(run) = self.last_before(runs, before)?.or(runs.first()) else { return Ok(None) };
+        let per_file = self.files.per_file();
+        let (low, high) = (run.start * per_file, run.end * per_file);
+        let place = Place { slot: self.slot, topic: self.topic, id: self.id };
+        let mut filled = partition(low, high, |at| Ok(self.entry(at)?.is_some()))?;
+        let file_end = (filled / per_file + 1) * per_file;
+        if filled < high && self.files.last_filled(place, filled..file_end.min(filled + NEAR))?.is_some() {
+            // A damaged entry stands in the middle.
+            for number in (filled / per_file..=high / per_file).rev() {
+                let file = number * per_file..(number + 1) * per_file;
+                if let Some(last) = self.files.last_filled(place, file)? {
+                    filled = filled.max(last + 1);
+                    break;
+                }
+            }
+        }
         // Entries without a message tell position 0 wherever they are. At the end they are kept places.
-        let next = self.files.first_kept(place, low..filled, before)?;
+        let next = self.files.first_behind(place, low..filled, before)?;
         let min = self.files.first_kept(place, low..next, first)?;
         Ok(Some((min, next)))
     }

@@ -287,6 +287,30 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Whether the record at `at` is whole in all but its body, and was written to its end.
+    pub(super) fn is_rotten(&mut self, at: u64) -> io::Result<bool> {
+        Ok(self
+            .rotten(at)?
+            .and_then(|record| record.properties.last().copied())
+            .is_some_and(|last| last != 0))
+    }
+
+    /// Whether a part of the log, with a good record behind it, can be one that a power cut kept from the device: then
+    /// it lacks the end of some sector. What has that of each is damaged, and was there once.
+    pub(super) fn may_be_unwritten(&mut self, part: Range<u64>) -> io::Result<bool> {
+        let base = part.start - part.start % self.log.segment_bytes();
+        let mut end = part.start + SECTOR - (part.start - base) % SECTOR;
+        // Of the sector in which the good record begins more was written than before it.
+        while end <= part.end {
+            let in_file = self.segment_end(end - 1).is_some();
+            if !in_file || self.fetch(end - 1, 1)?.first() == Some(&0) {
+                return Ok(true);
+            }
+            end += SECTOR;
+        }
+        Ok(false)
+    }
+
     /// The record at `at`, whatever its body is.
     pub(super) fn rotten(&mut self, at: u64) -> io::Result<Option<Record<'_>>> {
         let left = self.segment_end(at).map_or(0, |end| end - at);

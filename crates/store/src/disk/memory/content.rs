@@ -182,6 +182,12 @@ impl Content {
         self.durable.flip(at, bit);
     }
 
+    /// As [`Content::flip`], any bytes.
+    pub(super) fn decay(&mut self, at: u64, bytes: &[u8]) {
+        self.cached.put(bytes, at);
+        self.durable.put(bytes, at);
+    }
+
     fn has_page(&self, number: u64) -> bool {
         self.cached.pages.contains_key(&number)
             || self.reserved.iter().any(|(from, to)| (*from..*to).contains(&number))

@@ -49,7 +49,8 @@ impl Store {
                 }
                 _ => true,
             })?;
-        if let Some(index) = &self.index {
+        // Of an index that failed nothing is certain: its last job may have ended half done.
+        if let Some(index) = self.index.as_ref().filter(|index| index.failed().is_none()) {
             snapshot.progress.index_synced = index.synced();
             snapshot.progress.index_written = index.written();
         }
@@ -68,6 +69,7 @@ impl Store {
         checkpoint.set_index(covers.ms);
         let ends = Ends {
             clean: stop,
+            uncleaned: self.agenda.clean_next.is_some(),
             covers: covers.upto,
             last_ms: covers.ms,
             checkpoints: [self.agenda.digest, Digest::of(checkpoint.bytes())],

@@ -1,0 +1,176 @@
+//! What is damaged in silence takes nothing with it but itself.
+
+mod harness;
+
+use harness::{World, options, read_all};
+use kerolox_protocol::{LogOffset, Millis, QueueId};
+use kerolox_store::{
+    Flush, Options,
+    disk::{Disk, Open, memory::MemDisk},
+};
+use std::path::Path;
+
+const LOG: &str = "/store/commitlog/00000000000000000000";
+
+/// No checkpoint within a story, so that the next start reads the whole log.
+fn unchecked(flush: Flush) -> Options {
+    let mut options = options(flush);
+    options.checkpoint_interval = Millis(1_000_000);
+    options
+}
+
+/// Messages of one queue, flushed.
+fn five(flush: Flush) -> World {
+    let mut world = World::on(MemDisk::new(), unchecked(flush));
+    for _ in 0..5 {
+        world.append("T", 0, 900).unwrap();
+        world.store().commit().unwrap();
+        world.pass(1_000);
+        world.settle();
+    }
+    assert_eq!(world.store().flushed(), world.store().end());
+    world
+}
+
+/// Where the record of a message begins.
+fn at(world: &World, n: usize) -> u64 {
+    let sent = world.sent.get(n).unwrap();
+    sent.end.0 - sent.size
+}
+
+/// Another machine, or another process on the same one, starts on the disk.
+fn start_on(world: &mut World, disk: MemDisk) {
+    world.store = None;
+    world.disk = disk;
+    world.open();
+}
+
+fn offsets(world: &World) -> Vec<u64> {
+    read_all(world.store.as_ref().unwrap(), "T", 0, 0).iter().map(|(offset, _)| *offset).collect()
+}
+
+/// Writes other bytes over a part of the log's first file.
+fn damage(disk: &MemDisk, at: u64, bytes: &[u8]) {
+    disk.decay(Path::new(LOG), at, bytes).unwrap();
+}
+
+/// The last record is damaged in its body and whole behind it: a kill would have cut it short.
+#[test]
+fn the_last_message_is_damaged_and_its_place_stays_taken() {
+    let mut world = five(Flush::Async);
+    let disk = world.disk.kill();
+    disk.flip(Path::new(LOG), at(&world, 4) + 300, 2).unwrap();
+    start_on(&mut world, disk);
+    assert_eq!(offsets(&world), [0, 1, 2, 3]);
+    world.append("T", 0, 10).unwrap();
+    assert_eq!(world.sent.last().unwrap().offset, 5, "whoever read the damaged one would miss this one");
+}
+
+/// What a power cut leaves of a write lacks the end of a sector. A flipped bit does not, and what stands behind it was
+/// flushed, although no checkpoint says so.
+#[test]
+fn damage_before_a_power_cut_takes_nothing_that_was_flushed() {
+    for seed in 0..20 {
+        let mut world = five(Flush::Sync);
+        world.disk.flip(Path::new(LOG), at(&world, 1) + 300, 2).unwrap();
+        let disk = world.disk.power_cut(seed);
+        start_on(&mut world, disk);
+        assert_eq!(offsets(&world), [0, 2, 3, 4], "{seed}: {:?}", world.opened);
+    }
+}
+
+/// A sector of zeros looks like a write that a power cut took. Entries of queue files are those of flushed records, and
+/// prove that it is none.
+#[test]
+fn queue_files_prove_what_was_flushed() {
+    for seed in 0..20 {
+        let mut world = five(Flush::Sync);
+        let hole = (at(&world, 1) + 512).next_multiple_of(512) - 512;
+        damage(&world.disk, hole, &[0; 512]);
+        // The file system has written it meanwhile.
+        let queue = Path::new("/store/consumequeue/T/0/00000000000000000000");
+        world.disk.open(queue, Open::Write).unwrap().sync().unwrap();
+        queue.ancestors().skip(1).for_each(|dir| world.disk.sync_dir(dir).unwrap());
+        let disk = world.disk.power_cut(seed);
+        start_on(&mut world, disk);
+        assert!(offsets(&world).ends_with(&[3, 4]), "{seed}: {:?}", world.opened);
+    }
+}
+
+/// What tells whether the machine ended cannot be read. A kill leaves no holes, so nothing may be given up for one.
+#[test]
+fn without_its_checkpoint_a_kill_is_no_power_cut() {
+    let mut world = five(Flush::Async);
+    let hole = (at(&world, 1) + 512).next_multiple_of(512) - 512;
+    let disk = world.disk.kill();
+    damage(&disk, hole, &[0; 512]);
+    disk.decay(Path::new("/store/kerolox.checkpoint"), 20, &[0xff; 8]).unwrap();
+    start_on(&mut world, disk);
+    assert!(offsets(&world).ends_with(&[3, 4]), "{:?}", world.opened);
+}
+
+/// Nothing is older than a record whose time is damaged, and what comes behind is.
+#[test]
+fn a_store_time_from_the_future_makes_nothing_too_old() {
+    let mut world = five(Flush::Async);
+    let disk = world.disk.kill();
+    // The time stands behind the fixed fields and the sender's address.
+    damage(&disk, at(&world, 1) + 56, &[0x40]);
+    disk.flip(Path::new(LOG), at(&world, 2) + 300, 2).unwrap();
+    start_on(&mut world, disk);
+    assert_eq!(offsets(&world), [0, 1, 3, 4], "{:?}", world.opened);
+    let now = world.now.wall;
+    let appended = world.append("T", 0, 10).unwrap();
+    assert!(appended.store_ms <= now + Millis(1_000), "{} at {now}", appended.store_ms);
+}
+
+/// A damaged entry tells any position, or none: queues begin where they did.
+#[test]
+fn a_damaged_entry_moves_no_start() {
+    let queue = "/store/consumequeue/T/0/00000000000000000000";
+    for bytes in [[0x80; 20], [0; 20], [0x7f; 20]] {
+        let mut world = five(Flush::Async);
+        world.stop();
+        world.disk = world.disk.kill();
+        world.open();
+        let disk = world.disk.kill();
+        disk.decay(Path::new(queue), 0, &bytes).unwrap();
+        start_on(&mut world, disk);
+        world.pass(10_000);
+        world.settle();
+        let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+        assert_eq!(world.store().bounds(slot).min.0, 0, "{bytes:?}");
+    }
+}
+
+/// With neither the ends of queues nor a sound entry at the place where halving looks, queues end where they did.
+#[test]
+fn a_damaged_entry_ends_no_queue() {
+    let queue = "/store/consumequeue/T/0/00000000000000000000";
+    for n in 0..5 {
+        for bytes in [[0x80; 20], [0; 20], [0x7f; 20]] {
+            let mut world = five(Flush::Async);
+            world.stop();
+            let disk = world.disk.kill();
+            disk.decay(Path::new("/store/kerolox.queues"), 20, &[0xff; 8]).unwrap();
+            disk.decay(Path::new(queue), n * 20, &bytes).unwrap();
+            start_on(&mut world, disk);
+            world.append("T", 0, 10).unwrap();
+            assert_eq!(world.sent.last().unwrap().offset, 5, "{n} {bytes:?} {:?}", world.opened);
+        }
+    }
+}
+
+/// A process died between making a queue file and setting its length.
+#[test]
+fn an_empty_queue_file_is_no_hindrance() {
+    let queue = "/store/consumequeue/T/0/00000000000000000000";
+    let mut world = five(Flush::Async);
+    let disk = world.disk.kill();
+    disk.plant(Path::new(queue), b"").unwrap();
+    disk.decay(Path::new("/store/checkpoint"), 20, &[0xff; 8]).ok();
+    disk.plant(Path::new("/store/kerolox.queues"), b"rotten").unwrap();
+    start_on(&mut world, disk);
+    assert_eq!(offsets(&world), [0, 1, 2, 3, 4], "{:?}", world.opened);
+    assert_eq!(world.store().end(), LogOffset(world.sent.last().unwrap().end.0));
+}
