@@ -12,6 +12,8 @@
 //! | [`network`] | connections and what is on its way |
 //! | [`clients`] | a producer and a consumer that speak frames |
 //! | [`walk`] | the log, read by somebody else than the store |
+//! | [`rot`] | what the disk does in silence, and a ledger of it |
+//! | [`said`] | what servers say in their logs |
 //! | [`oracle`] | the invariants |
 //! | [`random`], [`trace`] | chance, and what happened as one number |
 //!
@@ -24,6 +26,8 @@ pub mod options;
 pub mod oracle;
 pub mod process;
 pub mod random;
+pub mod rot;
+pub mod said;
 pub mod trace;
 pub mod walk;
 pub mod world;

@@ -3,7 +3,7 @@
 //! Swarm testing: each run has its own subset of faults, loads and sizes, so that rare pairs of circumstances
 //! meet often. No schedule exceeds what the mode promises to survive.
 
-use crate::{network::NodeId, random::Random};
+use crate::{network::NodeId, random::Random, rot::Rot};
 use kerolox_store::disk::memory::Call;
 
 /// What a send waits for.
@@ -59,6 +59,8 @@ pub enum Fault {
         /// How long.
         ms: i64,
     },
+    /// The disk does something in silence.
+    Rot(Rot),
 }
 
 /// What is deleted while a run goes on.
@@ -170,6 +172,36 @@ impl Options {
         options
     }
 
+    /// The run of a seed with a disk that rots.
+    pub fn rot(seed: u64, mode: Mode) -> Options {
+        let mut options = Options::rich(seed, mode);
+        options.rots(&mut Random::new(seed ^ 0x005e_ed0f_0000_0005));
+        options
+    }
+
+    /// Silent damage, and crashes after which it is met; little in memory, so that files are read.
+    fn rots(&mut self, r: &mut Random) {
+        for _ in 0..r.between(1, 4) {
+            let at = r.between(self.faults_ms / 10, self.faults_ms);
+            self.faults.push((at, Fault::Rot(Rot::draw(r))));
+            if r.chance(50) {
+                let end =
+                    if r.chance(60) { Fault::Kill(NodeId::Broker) } else { Fault::Stop(NodeId::Broker) };
+                self.faults.push((at + r.between(0, 2_000), end));
+            }
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
+        self.segment_bytes = 1 << r.between(14, 17);
+        self.body_max = self.body_max.min(2_000);
+        self.checkpoint_ms = if r.chance(70) { r.between(100, 5_000) } else { 60_000 };
+        self.tail_bytes = if r.chance(30) { 4 << 20 } else { 0 };
+    }
+
+    /// Whether the disk rots.
+    pub fn has_rot(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Rot(_)))
+    }
+
     /// Small files, of which the old ones go.
     fn delete_old(&mut self, r: &mut Random) {
         self.segment_bytes = 1 << r.between(14, 16);
@@ -177,9 +209,6 @@ impl Options {
         self.checkpoint_ms = r.between(100, 2_000);
         self.tail_bytes = if r.chance(50) { 4 << 20 } else { 0 };
         self.body_max = self.body_max.min(2_000);
-        // Left out for now: with a failed call to the disk kept in, seed 28 (asynchronous) missed a key in the index after
-        // a clean stop and a start. The cause is not known.
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::DiskError { .. }));
         let by_age = r.chance(60);
         self.deletion = Some(Deletion {
             keep_ms: if by_age { r.between(100, 8_000) } else { 1_000 * 3_600_000 },

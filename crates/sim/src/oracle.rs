@@ -20,6 +20,7 @@
 //! | I15 | queues and index are what the log says |
 //! | I16 | only retention deletes: whole files from the start, old or for want of room, and nothing comes back |
 //! | I17 | duplicates only after an unacknowledged send or a crash |
+//! | rot | damage is told, and excuses nothing but what was damaged |
 //! | FS | fail-stop: nothing is acknowledged after a disk error; the refusal says why |
 
 mod census;
@@ -28,9 +29,11 @@ mod index;
 mod locks;
 mod offsets;
 mod restart;
+mod rot;
 
 use crate::{
     options::{DELAYS, Mode, Options},
+    rot::Ledger,
     walk::{Place, Walk},
 };
 pub use census::Shown;
@@ -45,10 +48,15 @@ pub const SOMETIMES: &[&str] = &[
     "a consumer came too late",
     "a lock was given",
     "a message came again",
+    "a queue file rotted",
+    "a small file rotted",
     "a start with locks",
     "a tail was lost",
     "a transaction was committed",
     "a transaction was rolled back",
+    "a write was lost",
+    "a write went astray",
+    "an index file rotted",
     "another name server is asked",
     "clean stop",
     "clock jumped ahead",
@@ -63,6 +71,7 @@ pub const SOMETIMES: &[&str] = &[
     "offset moved",
     "read from the device",
     "the disk is full",
+    "the log rotted",
 ];
 
 /// Topics of what was given back begin so.
@@ -124,6 +133,8 @@ pub struct Sent {
     pub half: Option<Half>,
     /// Consumers that could not work on it.
     pub back: Back,
+    /// The disk has damaged what was left of it, or its place was given away before.
+    pub rotten: bool,
 }
 
 /// A transaction, as its producer knows it.
@@ -169,6 +180,8 @@ pub struct Seen<'a> {
     pub at: u64,
     /// Checksum of the body as received.
     pub crc: u32,
+    /// It is the one that the record tells; otherwise its reader knows that it is damaged.
+    pub is_sound: bool,
 }
 
 /// Acknowledged messages of a producer in a queue by their number: queue offset, position in the log.
@@ -199,6 +212,10 @@ pub struct Oracle {
     pub(crate) first: u64,
     deleted: Deleted,
     skips: Vec<Skip>,
+    /// Everything that the disk damaged in silence.
+    pub rot: Ledger,
+    rotten: rot::Rotten,
+    rots: bool,
     /// The log that the present life of the broker began with, and how the one before ended.
     pub(crate) began: Option<(Crash, Walk)>,
     /// The store of this life refuses for good since then, for this cause.
@@ -238,6 +255,9 @@ impl Oracle {
             first: 0,
             deleted: Deleted::default(),
             skips: Vec::new(),
+            rot: Ledger::default(),
+            rotten: rot::Rotten::default(),
+            rots: options.has_rot(),
             began: None,
             poisoned: None,
             refusals: 0,
@@ -298,7 +318,8 @@ impl Oracle {
         let key = (sent.producer, sent.topic.clone(), sent.queue);
         let (n, at, stale) = (sent.n, ack.at, ack.stale);
         sent.ack = Some(ack);
-        if (stale && self.is_too_late(id, at)) || delayed {
+        let is_lost = self.rot.was(at, id);
+        if is_lost || (stale && self.is_too_late(id, at)) || delayed {
             return;
         }
         let order = self.order.entry(key).or_default();
@@ -345,8 +366,15 @@ impl Oracle {
 
     /// A consumer received a record.
     pub fn seen(&mut self, seen: &Seen<'_>, now: i64) {
+        if self.saw_rotten(seen, now) {
+            return;
+        }
+        let altered = self.may_be_altered(seen.crc);
         let (topic, queue, offset) = &seen.place;
-        let Some(sent) = self.sent.get_mut(seen.id) else {
+        let Some(sent) = self.sent.get_mut(seen.id).filter(|sent| !altered || sent.crc == seen.crc) else {
+            if altered {
+                return;
+            }
             return self.violated("I2", format!("{} was read at {:?} and never sent", seen.id, seen.place));
         };
         let again = topic.starts_with(RETRY_PREFIX);
@@ -356,7 +384,7 @@ impl Oracle {
         }
         let right_place =
             if again { sent.back.given > 0 } else { sent.topic == *topic && sent.queue == *queue };
-        let as_sent = right_place && sent.crc == seen.crc;
+        let as_sent = (right_place || altered) && sent.crc == seen.crc;
         let unwanted = sent.half.is_some_and(|half| !half.commit || half.told == 0);
         let gone = !again && sent.lost && sent.ack.as_ref().is_some_and(|ack| ack.at == seen.at);
         let first = sent.seen_ms.is_none() && !again;
@@ -395,8 +423,10 @@ impl Oracle {
 
     /// The broker said that it will.
     pub fn back_acked(&mut self, id: &str) {
+        // What was to bring it again may be damaged already.
+        let is_lost = self.has_rotten(id);
         if let Some(sent) = self.sent.get_mut(id) {
-            sent.back.owed = sent.back.seen < sent.back.given;
+            sent.back.owed = sent.back.seen < sent.back.given && !is_lost;
             sent.back.since = self.written;
         }
     }
@@ -422,6 +452,14 @@ impl Oracle {
     }
 
     fn bind(&mut self, place: Place, id: &str, at: u64, seen: bool) {
+        if self.is_free_place(&place) {
+            if self.rot.was(at, id) {
+                return;
+            }
+            if let Some(sent) = self.sent.get_mut(id) {
+                sent.rotten = true;
+            }
+        }
         let known = self.places.entry(place.clone()).or_insert_with(|| Known { id: id.to_owned(), at, seen });
         known.seen |= seen;
         if known.id != id || known.at != at {
@@ -467,7 +505,7 @@ impl Oracle {
     /// Whether everything acknowledged was delivered, as far as it can be.
     pub fn undelivered(&self) -> Vec<&str> {
         let missing = |sent: &Sent| {
-            if sent.deleted {
+            if sent.deleted || sent.rotten {
                 return false;
             }
             if sent.back.owed && !self.ahead.keys().any(|(topic, _)| topic.starts_with(RETRY_PREFIX)) {

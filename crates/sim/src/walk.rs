@@ -3,6 +3,7 @@
 //! Shares with the store only the layout of a record (`protocol`). What stands here is what the oracle
 //! compares everything with.
 
+use crate::rot::Ledger;
 use kerolox_protocol::{
     properties,
     record::{self, Entry},
@@ -10,6 +11,7 @@ use kerolox_protocol::{
 use kerolox_store::disk::{Disk, memory::MemDisk};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::Path,
 };
 
@@ -57,6 +59,8 @@ pub type Place = (String, i32, i64);
 pub struct Walk {
     /// Records.
     pub records: Vec<Rec>,
+    /// Records that are damaged, as they were: the disk took them.
+    pub lost: Vec<Rec>,
     /// Where it begins.
     pub first: u64,
     /// Where it stopped.
@@ -89,6 +93,15 @@ impl Walk {
         index
     }
 
+    /// Records that are damaged, by their places.
+    pub fn lost_places(&self) -> BTreeMap<Place, Vec<&Rec>> {
+        let mut places: BTreeMap<_, Vec<&Rec>> = BTreeMap::new();
+        for rec in &self.lost {
+            places.entry((rec.topic.clone(), rec.queue, rec.offset)).or_default().push(rec);
+        }
+        places
+    }
+
     /// Queues: offset, position, size and code of each entry.
     pub fn queues(&self) -> BTreeMap<(String, i32), Vec<&Rec>> {
         let mut queues: BTreeMap<_, Vec<&Rec>> = BTreeMap::new();
@@ -99,6 +112,8 @@ impl Walk {
     }
 }
 
+/// Topic of the broker's notes.
+pub const STATE_TOPIC: &str = kerolox_store::STATE_TOPIC;
 /// Topic of halves of transactions.
 pub const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Topic of delayed messages.
@@ -119,7 +134,7 @@ fn keys(rec: &record::Record<'_>) -> Vec<String> {
 }
 
 /// What the index knows of a key: not more than a number.
-fn key_hash(topic: &str, key: &str) -> i32 {
+pub fn key_hash(topic: &str, key: &str) -> i32 {
     java_hash(&format!("{topic}#{key}")).checked_abs().unwrap_or(0)
 }
 
@@ -134,8 +149,8 @@ fn code(rec: &record::Record<'_>, delays: &[i64]) -> i64 {
     properties::get_str(rec.properties, "TAGS").map_or(0, |tags| i64::from(java_hash(tags)))
 }
 
-/// Reads the log below `dir` up to `upto`, or until something is no record.
-pub fn walk(disk: &MemDisk, dir: &Path, segment_bytes: u64, delays: &[i64], upto: u64) -> Walk {
+/// Reads the log below `dir` up to `upto`, or until something is no record. What `rot` has is passed over.
+pub fn walk(disk: &MemDisk, dir: &Path, segment_bytes: u64, delays: &[i64], upto: u64, rot: &Ledger) -> Walk {
     let mut found = Walk::default();
     let Ok(files) = disk.list(dir) else { return found };
     let mut at = None;
@@ -148,7 +163,7 @@ pub fn walk(disk: &MemDisk, dir: &Path, segment_bytes: u64, delays: &[i64], upto
             found.first = base;
         }
         let Ok(bytes) = disk.bytes(&dir.join(&file.name)) else { break };
-        let end = read_file(&bytes, base, delays, upto, &mut found.records);
+        let end = read_file(&bytes, base, delays, upto, rot, &mut found);
         found.end = end;
         at = (end == base + segment_bytes).then_some(end);
         if at.is_none() {
@@ -158,33 +173,56 @@ pub fn walk(disk: &MemDisk, dir: &Path, segment_bytes: u64, delays: &[i64], upto
     found
 }
 
-fn read_file(bytes: &[u8], base: u64, delays: &[i64], upto: u64, into: &mut Vec<Rec>) -> u64 {
+fn read_file(bytes: &[u8], base: u64, delays: &[i64], upto: u64, rot: &Ledger, into: &mut Walk) -> u64 {
     let mut at = 0usize;
     while base + (at as u64) < upto {
         let rest = bytes.get(at..).unwrap_or_default();
-        match record::parse(rest).ok() {
-            Some(Entry::Blank(left)) if left as usize == rest.len() => return base + bytes.len() as u64,
-            Some(Entry::Message(rec))
-                if rec.crc_matches() && rec.physical_offset == (base + at as u64) as i64 =>
-            {
-                into.push(Rec {
-                    at: base + at as u64,
-                    size: rec.size,
-                    topic: rec.topic.to_owned(),
-                    queue: rec.queue_id,
-                    offset: rec.queue_offset,
-                    id: properties::get_str(rec.properties, "UNIQ_KEY").map(str::to_owned),
-                    keys: keys(&rec),
-                    sys_flag: rec.sys_flag,
-                    real_topic: properties::get_str(rec.properties, "REAL_TOPIC").map(str::to_owned),
-                    crc: rec.body_crc,
-                    store_ms: rec.store_ms.0,
-                    tags_code: code(&rec, delays),
-                });
-                at += rec.size as usize;
-            }
-            _ => break,
+        if let Some(lost) = rot.stands(base + at as u64, rest) {
+            into.lost.extend(lost.rec.clone());
+            at = (lost.end - base) as usize;
+            continue;
         }
+        if let Some(Entry::Blank(left)) = record::parse(rest).ok()
+            && left as usize == rest.len()
+        {
+            return base + bytes.len() as u64;
+        }
+        let Some(rec) = rec_at(rest, base + at as u64, delays) else {
+            let Some(behind) = rot.behind_hole(base + at as u64) else { break };
+            at = (behind - base) as usize;
+            continue;
+        };
+        at += rec.size as usize;
+        into.records.push(rec);
     }
     base + at as u64
+}
+
+/// The record at the start of `bytes`, if there is one that belongs at this position.
+pub fn rec_at(bytes: &[u8], at: u64, delays: &[i64]) -> Option<Rec> {
+    let Ok(Entry::Message(rec)) = record::parse(bytes) else { return None };
+    let good = rec.crc_matches() && rec.physical_offset == at as i64;
+    good.then(|| Rec {
+        at,
+        size: rec.size,
+        topic: rec.topic.to_owned(),
+        queue: rec.queue_id,
+        offset: rec.queue_offset,
+        id: properties::get_str(rec.properties, "UNIQ_KEY").map(str::to_owned),
+        keys: keys(&rec),
+        sys_flag: rec.sys_flag,
+        real_topic: properties::get_str(rec.properties, "REAL_TOPIC").map(str::to_owned),
+        crc: rec.body_crc,
+        store_ms: rec.store_ms.0,
+        tags_code: code(&rec, delays),
+    })
+}
+
+/// Where the body of the record at the start of `bytes` lies in it.
+pub fn body_in(bytes: &[u8]) -> Option<Range<usize>> {
+    let Ok(Entry::Message(rec)) = record::parse(bytes) else { return None };
+    // Topic and properties, each behind its length, end a record.
+    let texts = 1 + rec.topic.len() + 2 + rec.properties.len();
+    let end = (rec.size as usize).checked_sub(texts)?;
+    Some(end.checked_sub(rec.body.len())?..end)
 }

@@ -14,6 +14,7 @@
 
 mod broker;
 mod faults;
+mod rot;
 mod traffic;
 
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
     oracle::{Before, Oracle, Violation},
     process::{Process, Running},
     random::Random,
+    rot::Rot,
+    said::Said,
     trace::Trace,
 };
 use kerolox_broker::Broker;
@@ -32,7 +35,10 @@ use kerolox_namesrv::{MemoryFiles, Namesrv};
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::{Millis, frame::Codec};
 use kerolox_store::disk::memory::MemDisk;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 /// Unix time at which every run begins.
 const EPOCH: i64 = 1_700_000_000_000;
@@ -172,6 +178,12 @@ pub struct World {
     is_full: bool,
     /// A call to the disk is going to fail.
     is_sick: bool,
+    /// What rots when the broker's life ends.
+    rot_later: Vec<Rot>,
+    /// Writes to come that get lost or go astray.
+    strays: VecDeque<Rot>,
+    /// What the servers say in their logs.
+    said: Said,
 }
 
 /// One stream per part, so that a change in one leaves the others alone.
@@ -222,6 +234,9 @@ impl World {
             events_before: 0,
             is_full: false,
             is_sick: false,
+            rot_later: Vec::new(),
+            strays: VecDeque::new(),
+            said: Said::listen(options.has_rot()),
         };
         world.disk.set_capacity(options.deletion.and_then(|deletion| deletion.disk_bytes));
         let mut codec = || if random.chance(options.binary) { Codec::Binary } else { Codec::Json };
@@ -272,7 +287,7 @@ impl World {
         self.until(storm, |_| false);
         self.calm();
         let settled = self.until(storm + SETTLE_MS, World::is_settled);
-        if !settled && self.oracle.verdict().is_none() {
+        if !settled && self.oracle.verdict().is_none() && !self.settles_without_reused() {
             self.oracle.close(SETTLE_MS);
             let up =
                 (self.namesrvs.each_ref().map(|slot| slot.process.is_some()), self.broker.process.is_some());
@@ -288,6 +303,7 @@ impl World {
         let began = self.now;
         self.until(until, |world| world.now > began + 2 * TICK_MS && world.is_settled());
         self.oracle.close(PROBE_MS);
+        self.audit();
         self.finish();
         self.oracle.verdict().cloned()
     }
@@ -312,6 +328,13 @@ impl World {
             }
         }
         false
+    }
+
+    /// Whether all is at rest but for messages in places that damaged ones had.
+    fn settles_without_reused(&mut self) -> bool {
+        let walk = self.walk();
+        self.oracle.reused(&walk);
+        self.is_settled()
     }
 
     fn circles(&self) -> String {
@@ -341,6 +364,7 @@ impl World {
             self.next();
         }
         self.end_group(touched);
+        self.listen();
         self.judge_skips();
     }
 
@@ -420,6 +444,7 @@ impl World {
             self.oracle.happened("read from the device");
         }
         self.running(node, life)?.run(lane);
+        self.note_lost_writes();
         if node == NodeId::Broker && self.has_crashed() {
             return None;
         }
@@ -441,6 +466,7 @@ impl World {
         let Some(process) = self.running(node, life) else { return };
         let sends = process.end_group(now);
         if node == NodeId::Broker {
+            self.note_lost_writes();
             if self.has_crashed() {
                 return;
             }

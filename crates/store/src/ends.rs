@@ -8,7 +8,7 @@
 //! offset  size  field (integers big-endian)
 //!      0     8  "KRLXQEND"
 //!      8     4  version, 1
-//!     12     4  flags: 1 = written by a clean stop; 2 = queues may begin before the log
+//!     12     4  flags: 1 = written by a clean stop
 //!     16     8  log position that the ends cover, bytes
 //!     24     8  store time of the last record below it, ms
 //!     32    20  digest of `checkpoint` before this was written: length 8, CRC-32 4, FNV-1a 8
@@ -29,15 +29,12 @@ use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 const MAGIC: [u8; 8] = *b"KRLXQEND";
 const VERSION: u32 = 1;
 const CLEAN: u32 = 1;
-const UNCLEANED: u32 = 2;
 
 /// Ends of all queues as of one log position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ends {
     /// Written by a clean stop: nothing came after.
     pub clean: bool,
-    /// Log files were deleted, and not all queues begin behind them yet.
-    pub uncleaned: bool,
     /// Every record below has its entry in these queues, every other has not.
     pub covers: LogOffset,
     /// Store time of the last record below.
@@ -105,8 +102,7 @@ impl Ends {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_be_bytes());
-        let flags = if self.clean { CLEAN } else { 0 } | if self.uncleaned { UNCLEANED } else { 0 };
-        out.extend(flags.to_be_bytes());
+        out.extend(if self.clean { CLEAN } else { 0 }.to_be_bytes());
         out.extend(self.covers.0.to_be_bytes());
         out.extend(self.last_ms.0.to_be_bytes());
         for digest in &self.checkpoints {
@@ -152,8 +148,7 @@ impl Ends {
         if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
             return Err(BadEnds::Crc);
         }
-        let flags = rest.u32()?;
-        let (clean, uncleaned) = (flags & CLEAN != 0, flags & UNCLEANED != 0);
+        let clean = rest.u32()? & CLEAN != 0;
         let covers = LogOffset(rest.u64()?);
         let last_ms = Millis(rest.u64()? as i64);
         let checkpoints = [rest.digest()?, rest.digest()?];
@@ -168,7 +163,6 @@ impl Ends {
         if rest.0.is_empty() {
             Ok(Ends {
                 clean,
-                uncleaned,
                 covers,
                 last_ms,
                 checkpoints,
@@ -235,7 +229,6 @@ mod tests {
         let damaged = proptest::collection::vec(any::<(u64, u64)>(), 0..3);
         (parts, damaged, proptest::collection::vec(topic, 0..5)).prop_map(|(parts, damaged, topics)| Ends {
             clean: parts.0,
-            uncleaned: parts.1 % 2 == 0,
             covers: LogOffset(parts.1),
             last_ms: Millis(parts.2),
             checkpoints: [Digest::of(&parts.3), Digest::of(&parts.3[..1])],

@@ -84,8 +84,6 @@ pub(crate) struct Recovered {
     pub(crate) dirty: Touched,
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
-    /// Queues begin where the log does.
-    pub(crate) is_cleaned: bool,
     pub(crate) report: Opened,
 }
 
@@ -172,7 +170,6 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
     report.end = log.end();
     report.damaged = damaged;
     let checkpoint = left.digest;
-    let is_cleaned = report.clean && left.ends.is_some_and(|ends| !ends.uncleaned);
     Ok(Recovered {
         options,
         log,
@@ -184,7 +181,6 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
         dirty,
         lock,
         checkpoint,
-        is_cleaned,
         report,
     })
 }

@@ -87,7 +87,7 @@ impl Store {
         let covered = recovered.covered;
         let flushed = Flushed { upto: recovered.log.end(), ms: recovered.last_ms };
         // Where no log file was ever deleted no queue begins before the log, and none has to be looked at.
-        let starts_are_right = recovered.is_cleaned || recovered.log.first() == LogOffset(0);
+        let starts_are_right = report.clean || recovered.log.first() == LogOffset(0);
         let mut store = Store {
             disk,
             options: recovered.options,

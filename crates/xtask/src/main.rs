@@ -22,7 +22,7 @@ cargo xtask fix                format, apply clippy's suggestions, write the gen
 cargo xtask tidy               the repository's own rules alone
 cargo xtask dist               build the release: static binary, links, sample configuration
 cargo xtask footprint [DIR]    time to the first answer, idle memory and processor time; stores below DIR
-cargo xtask sim [--seeds N] [--from SEED] [--mode async|sync|both] [--keep-going]
+cargo xtask sim [--seeds N] [--from SEED] [--mode async|sync|both] [--kind any|rich|deleting|rot] [--keep-going]
                                simulate fresh seeds, and note the outcome in docs/ledger/sim.md
 cargo xtask fuzz [--seconds N] [TARGET…]
                                run the fuzz targets, 120 s each unless told, and note it in docs/ledger/fuzz.jsonl

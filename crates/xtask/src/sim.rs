@@ -10,7 +10,8 @@ use std::{fs::OpenOptions, io::Write, path::Path, process::Command};
 const LEDGER: &str = "docs/ledger/sim.md";
 const HEAD: &str = "# Simulated seeds
 
-Each line is a run of `cargo xtask sim`; `async` and `sync` are the flush modes, and `both` runs each seed twice.
+Each line is a run of `cargo xtask sim`; `async` and `sync` are the flush modes, and `both` runs each seed twice. A run of
+`deleting` deletes old files under load, one of `rot` has a disk that rots.
 
 | Date | Commit | Seeds | Mode | Result |
 |---|---|---|---|---|
@@ -31,11 +32,14 @@ pub fn run(args: &[&str]) -> Result<()> {
         at.and_then(|at| args.get(at + 1)).map_or(default.to_owned(), |value| (*value).to_owned())
     };
     let (from, seeds) = (value("--from", "1"), value("--seeds", "100"));
+    let mode = match value("--kind", "any") {
+        kind if kind == "any" => value("--mode", "both"),
+        kind => format!("{}, {kind}", value("--mode", "both")),
+    };
     let line = format!(
-        "| {} | {} | {seeds} from {from} | {} | {} passed, {} failed |\n",
+        "| {} | {} | {seeds} from {from} | {mode} | {} passed, {} failed |\n",
         output("date", &["-u", "+%Y-%m-%d"])?,
         output("git", &["describe", "--always", "--dirty"])?,
-        value("--mode", "both"),
         count.passed,
         count.failed
     );

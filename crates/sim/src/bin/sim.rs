@@ -1,7 +1,7 @@
 //! Runs seeds: `sim [--seeds N] [--from SEED] [--mode async|sync|both] [--kind KIND] [--echo] [--keep-going]`.
 //!
 //! Of the kind `any` is what a seed draws; `rich` and `deleting` are those without deletion, and those
-//! that have it for certain.
+//! that have it for certain; `rot` those whose disk rots.
 //!
 //! Prints progress, and for a failure everything that is needed to see it again. Writes no file: the command
 //! around it keeps the ledger.
@@ -51,7 +51,8 @@ fn args() -> Result<Args, String> {
                     "any" => Options::draw,
                     "rich" => Options::rich,
                     "deleting" => Options::deleting,
-                    other => return Err(format!("--kind {other}: wanted is any, rich or deleting")),
+                    "rot" => Options::rot,
+                    other => return Err(format!("--kind {other}: wanted is any, rich, deleting or rot")),
                 }
             }
             "--echo" => args.echo = true,
@@ -79,7 +80,16 @@ fn main() -> ExitCode {
     for seed in args.from..args.from + args.seeds {
         for mode in &args.modes {
             let options = Options { echo: args.echo, ..(args.draw)(seed, *mode) };
-            match run(&options) {
+            // A run that panics fails, and the others go on.
+            let Ok(outcome) = std::panic::catch_unwind(|| run(&options)) else {
+                failed += 1;
+                println!("FAIL seed {seed} {mode:?} panics");
+                if args.keep_going {
+                    continue;
+                }
+                return ExitCode::FAILURE;
+            };
+            match outcome {
                 Ok(report) => {
                     passed += 1;
                     events += report.events;

@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 
 /// The group.
 pub const GROUP: &str = "Readers";
+/// Who reads everything once more.
+const AUDITORS: &str = "Auditors";
 /// Where what it gave back comes again.
 pub const RETRY: &str = "%RETRY%Readers";
 const BEAT_MS: i64 = 2_000;
@@ -68,6 +70,7 @@ struct Back {
 /// A consumer.
 #[derive(Debug)]
 pub struct Consumer {
+    group: &'static str,
     /// Share of messages that it gives back, percent.
     gives_back: u64,
     backs: BTreeMap<String, Back>,
@@ -95,6 +98,7 @@ impl Consumer {
         let all =
             (0..options.topics).flat_map(|topic| queues.clone().map(move |queue| (topic_name(topic), queue)));
         Consumer {
+            group: GROUP,
             gives_back: options.gives_back,
             backs: BTreeMap::new(),
             id: format!("10.0.1.{number}@{number}"),
@@ -112,6 +116,15 @@ impl Consumer {
         }
     }
 
+    /// One of a group of its own, which has read nothing yet.
+    pub fn auditor(number: usize, options: &Options) -> Consumer {
+        let mut auditor = Consumer::new(number, Codec::Json, options);
+        auditor.group = AUDITORS;
+        auditor.gives_back = 0;
+        auditor.all.retain(|(topic, _)| topic != RETRY);
+        auditor
+    }
+
     fn topics(&self) -> Vec<String> {
         let mut topics: Vec<String> = self.all.iter().map(|(topic, _)| topic.clone()).collect();
         topics.dedup();
@@ -126,7 +139,7 @@ impl Consumer {
             ..SubscriptionData::default()
         };
         let consumer = ConsumerData {
-            group_name: GROUP.to_owned(),
+            group_name: self.group.to_owned(),
             subscription_data_set: self.topics().into_iter().map(subscription).collect(),
             ..ConsumerData::default()
         };
@@ -140,7 +153,7 @@ impl Consumer {
     }
 
     fn list(&mut self, ctx: &mut Ctx<'_>) {
-        let request = ConsumerGroupRef { consumer_group: GROUP.to_owned() };
+        let request = ConsumerGroupRef { consumer_group: self.group.to_owned() };
         self.session.call::<GetConsumerListByGroup>(ctx, &request, b"", Call::List, 0);
     }
 
@@ -164,7 +177,7 @@ impl Consumer {
         let Some(reading) = self.reading.get_mut(queue) else { return };
         let Some(next) = reading.next.filter(|next| *next != reading.committed) else { return };
         let request = UpdateOffsetRequest {
-            consumer_group: GROUP.to_owned(),
+            consumer_group: self.group.to_owned(),
             topic: queue.0.clone(),
             queue_id: queue.1,
             commit_offset: next,
@@ -183,7 +196,7 @@ impl Consumer {
         let called = match reading.next {
             None => {
                 let request = QueryOffsetRequest {
-                    consumer_group: GROUP.to_owned(),
+                    consumer_group: self.group.to_owned(),
                     topic,
                     queue_id,
                     set_zero_if_not_found: None,
@@ -194,7 +207,7 @@ impl Consumer {
                 // Flags: may be held, carries a subscription; sometimes commits on the way.
                 let commits = ctx.random.chance(30);
                 let request = PullRequest {
-                    consumer_group: GROUP.to_owned(),
+                    consumer_group: self.group.to_owned(),
                     topic,
                     queue_id,
                     queue_offset: next,
@@ -290,7 +303,8 @@ impl Consumer {
         match (frame.header.code, reply) {
             (code::SUCCESS, Ok(reply)) => {
                 let mut places = Vec::new();
-                let next = read(ctx, queue, from, &frame.body, &mut places);
+                let audits = self.group == AUDITORS;
+                let next = read(ctx, queue, from, audits, &frame.body, &mut places);
                 for (id, at) in places.into_iter().filter(|_| queue.0 != RETRY) {
                     if ctx.phase == Phase::Storm && self.gives_back > 0 && ctx.random.chance(self.gives_back)
                     {
@@ -339,7 +353,14 @@ fn passed(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, to: i64) {
 }
 
 /// Hands the records of a pull to the oracle; the offset after the last.
-fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8], places: &mut Vec<(String, i64)>) -> i64 {
+fn read(
+    ctx: &mut Ctx<'_>,
+    queue: &Queue,
+    from: i64,
+    audits: bool,
+    bytes: &[u8],
+    places: &mut Vec<(String, i64)>,
+) -> i64 {
     let mut next = from;
     for record in record::parse_all(bytes) {
         let Ok(record) = record else {
@@ -353,8 +374,11 @@ fn read(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, bytes: &[u8], places: &mut 
         passed(ctx, queue, next, record.queue_offset.max(next));
         let id = properties::get_str(record.properties, "UNIQ_KEY").unwrap_or("?");
         let at = u64::try_from(record.physical_offset).unwrap_or(0);
-        let seen = Seen { place, id, at, crc: record::crc(record.body) };
-        ctx.oracle.seen(&seen, ctx.now.mono.0);
+        let seen = Seen { place, id, at, crc: record::crc(record.body), is_sound: record.crc_matches() };
+        match audits {
+            true => ctx.oracle.audited(&seen, ctx.now.mono.0),
+            false => ctx.oracle.seen(&seen, ctx.now.mono.0),
+        }
         places.push((id.to_owned(), record.physical_offset));
         next = record.queue_offset + 1;
     }

@@ -145,6 +145,7 @@ impl Producer {
                 probe,
                 half: half.then(|| Half { commit, ..Half::default() }),
                 back: Back::default(),
+                rotten: false,
             };
             ctx.oracle.made(id.clone(), sent);
             let level = level.map(|level| level.to_string()).unwrap_or_default();

@@ -22,7 +22,11 @@ impl Oracle {
         let mut findings = Vec::new();
         for rec in &walk.records {
             let Some(id) = rec.id.as_deref() else { continue };
-            let Some(sent) = self.sent.get(id) else {
+            let altered = self.may_be_altered(rec.crc);
+            let Some(sent) = self.sent.get(id).filter(|sent| !altered || sent.crc == rec.crc) else {
+                if altered {
+                    continue;
+                }
                 findings.push(("I2", format!("{id} stands at {} and was never sent", rec.at)));
                 continue;
             };
@@ -45,15 +49,16 @@ impl Oracle {
                 continue;
             }
             *plain.entry(id).or_default() += 1;
-            if rec.topic != sent.topic || rec.queue != sent.queue {
+            if (rec.topic != sent.topic || rec.queue != sent.queue) && !altered {
                 findings.push(("I2", format!("{id} stands in {}/{}", rec.topic, rec.queue)));
             }
             if let Some(level) = sent.level {
                 let since = waiting.get(id).map(|(_, at)| *at);
                 match since {
                     None if loose => {}
+                    None if self.has_rotten(id) => {}
                     None => findings.push(("I13", format!("{id} was delivered and never waited"))),
-                    Some(at) if self.even_clock && rec.store_ms < at + Oracle::delay(level) => {
+                    Some(at) if !altered && self.even_clock && rec.store_ms < at + Oracle::delay(level) => {
                         let early = at + Oracle::delay(level) - rec.store_ms;
                         findings.push(("I13", format!("{id} was delivered {early} ms early")));
                     }
@@ -75,7 +80,9 @@ impl Oracle {
                 Some(_) if loose => sent.attempts,
                 Some(_) => waiting.get(id).map_or(0, |(n, _)| *n),
             };
-            if n > may {
+            // Of what was damaged nobody knows what it led to; without notes what waits comes again.
+            let forgotten = self.has_rotten(id) || self.rotten.notes && sent.level.is_some();
+            if n > may && !forgotten {
                 let text = format!("{id} stands {n} times in the log, {may} have a reason");
                 let invariant = match (sent.half, sent.level) {
                     (Some(_), _) => "I12",
@@ -88,7 +95,8 @@ impl Oracle {
         for (id, (waited, came)) in backs {
             let given = self.sent.get(id).map_or(0, |sent| sent.back.given);
             let reasons = if loose { given } else { waited };
-            if came > reasons || waited > given {
+            let forgotten = self.has_rotten(id) || self.rotten.notes;
+            if (came > reasons || waited > given) && !forgotten {
                 let text =
                     format!("{id} was given back {given} times, waits {waited} times and came {came} times");
                 findings.push(("I17", text));
@@ -104,7 +112,15 @@ impl Oracle {
             // Without deletion queues begin at 0.
             let first = records.first().map_or(0, |rec| rec.offset);
             let first = if walk.first > 0 { first } else { 0 };
-            let gap = (first..).zip(&records).find(|(wanted, rec)| rec.offset != *wanted);
+            let mut next = first;
+            let gap = records.iter().find_map(|rec| {
+                // Only the places of damaged records may be empty.
+                let is_lost = |offset: &i64| self.is_rotten_place(&(topic.clone(), queue, *offset));
+                let wanted =
+                    (next..rec.offset).find(|offset| !is_lost(offset)).unwrap_or(next.max(rec.offset));
+                next = rec.offset + 1;
+                (wanted != rec.offset).then_some((wanted, rec))
+            });
             if let Some((wanted, rec)) = gap {
                 let text =
                     format!("{topic}/{queue} has offset {} at {} where {wanted} belongs", rec.offset, rec.at);
@@ -125,9 +141,25 @@ impl Oracle {
     ) {
         let wanted = walk.queues();
         let nothing = Vec::new();
+        let lost = walk.lost_places();
         for (key, (first, entries)) in shown {
             let records = wanted.get(key).unwrap_or(&nothing);
-            if let Some(why) = differs(walk, records, *first, entries, exact) {
+            let excuse = |offset: i64, entry: &(u64, u32, i64)| {
+                let place = (key.0.clone(), key.1, offset);
+                let was = lost.get(&place).is_some_and(|lost| lost.iter().any(|rec| *entry == as_entry(rec)));
+                let told = self
+                    .rot
+                    .told(entry.0)
+                    .filter(|told| (&told.topic, told.queue, told.offset) == (&place.0, place.1, place.2));
+                was || told.is_some_and(|told| *entry == as_entry(&told))
+                    || *entry == BLANK && self.is_rotten_place(&place)
+                    || self.rot.has_entry(&place)
+            };
+            let is_gone = |offset: i64| {
+                let place = (key.0.clone(), key.1, offset);
+                self.is_rotten_place(&place) || self.rot.has_entry(&place)
+            };
+            if let Some(why) = differs(walk, records, (*first, entries), exact, excuse, is_gone) {
                 let text = format!(
                     "{whose}: {key:?} begins at {first} with {} entries, the log gives {}: {why}",
                     entries.len(),
@@ -155,22 +187,31 @@ impl Oracle {
     }
 }
 
-/// What is wrong with a queue that shows these entries from `first` on.
+/// An entry that stands for a message that is not there.
+const BLANK: (u64, u32, i64) = (0, 0x7fff_ffff, 0);
+
+fn as_entry(rec: &Rec) -> (u64, u32, i64) {
+    (rec.at, rec.size, rec.tags_code)
+}
+
+/// What is wrong with a queue that shows these entries from `first` on. `excuse`: an entry is as damage leaves it;
+/// `is_gone`: a place is one of a damaged record or entry.
 fn differs(
     walk: &Walk,
     records: &[&Rec],
-    first: i64,
-    entries: &[(u64, u32, i64)],
+    (first, entries): (i64, &[(u64, u32, i64)]),
     exact: bool,
+    excuse: impl Fn(i64, &(u64, u32, i64)) -> bool,
+    is_gone: impl Fn(i64) -> bool,
 ) -> Option<String> {
     let by_offset: BTreeMap<i64, &&Rec> = records.iter().map(|rec| (rec.offset, rec)).collect();
     for (offset, entry) in (first..).zip(entries) {
-        let expected = by_offset.get(&offset).map(|rec| (rec.at, rec.size, rec.tags_code));
+        let expected = by_offset.get(&offset).map(|rec| as_entry(rec));
         let fits = match expected {
             Some(expected) => expected == *entry,
             None => entry.0 < walk.first,
         };
-        if !fits {
+        if !fits && !excuse(offset, entry) {
             return Some(format!("{offset} shows {entry:?} instead of {expected:?}"));
         }
     }
@@ -180,5 +221,10 @@ fn differs(
         return Some(format!("{offset} is missing, at {}", rec.at));
     }
     let begins = by_offset.first_key_value().map_or(end, |(offset, _)| *offset);
-    (exact && first != begins).then(|| format!("it should begin at {begins}"))
+    let is_nothing = |offset: i64| {
+        let entry = usize::try_from(offset - first).ok().and_then(|n| entries.get(n));
+        is_gone(offset) || entry.is_some_and(|entry| excuse(offset, entry))
+    };
+    (exact && first != begins && !(first..begins).all(is_nothing))
+        .then(|| format!("it should begin at {begins}"))
 }

@@ -27,7 +27,7 @@ pub(crate) struct Skip {
 impl Oracle {
     /// A consumer that wanted `from` was sent on to `to`.
     pub fn skipped(&mut self, topic: &str, queue: i32, from: i64, to: i64) {
-        if !self.deletes {
+        if !self.deletes && !self.rots {
             return self.gap(&(topic.to_owned(), queue, to), from);
         }
         self.skips.push(Skip { topic: topic.to_owned(), queue, offsets: from..to });
@@ -51,7 +51,15 @@ impl Oracle {
                 );
                 self.violated("I9", text);
             }
-            self.happened("a consumer came too late");
+            match self.unexplained(walk, &topic, queue, offsets.clone()) {
+                Some(offset) if self.rots => {
+                    let text =
+                        format!("a consumer of {topic}/{queue} was sent over {offset}, which nobody lost");
+                    self.violated("I4", text);
+                }
+                _ if self.deletes => self.happened("a consumer came too late"),
+                _ => {}
+            }
         }
     }
 

@@ -30,13 +30,22 @@ pub struct Before {
     pub written: u64,
     /// The store had flushed up to here.
     pub flushed: u64,
+    /// Damage which a power cut that came over it may have cut off with all that is behind: it looks like what a power
+    /// cut leaves of what was never flushed.
+    pub cut_from: Option<u64>,
+    /// What a power cut tore from here on is damage, since nobody knows of the cut.
+    pub torn_from: Option<u64>,
 }
 
 impl Oracle {
     /// Compares the log before a crash with what the next start made of it.
     pub fn restarted(&mut self, before: &Before, after: &Walk) {
         self.poisoned = None;
-        if self.refuses || self.mode == Mode::Async && before.crash == Crash::PowerCut {
+        if let Some(cut) = before.cut_from {
+            self.cut_from(cut, &before.walk);
+        }
+        let (refuses, notes) = (self.refuses, self.rotten.notes);
+        if refuses || notes || self.mode == Mode::Async && before.crash == Crash::PowerCut {
             // What was noted last may be gone, and nobody promised more.
             self.holders.clear();
         } else if !self.holders.is_empty() {
@@ -46,10 +55,11 @@ impl Oracle {
             Crash::PowerCut => before.flushed,
             Crash::Killed | Crash::Stopped => before.written,
         };
+        let kept = kept.min(before.cut_from.unwrap_or(u64::MAX));
         self.judge_first(before, after);
         self.judge_records(before, after, kept);
         self.judge_acks(before, after, kept);
-        self.judge_places(after, kept);
+        self.judge_places(before, after, kept);
         self.first = after.first;
         self.began = Some((before.crash, after.clone()));
     }
@@ -75,7 +85,8 @@ impl Oracle {
 
     /// Every record that had to stay is where it was, and nothing else stands in the old part of the log.
     fn judge_records(&mut self, before: &Before, after: &Walk, kept: u64) {
-        let same = |rec: &Rec| rec.at < after.first || after.at(rec.at) == Some(rec);
+        let same =
+            |rec: &Rec| rec.at < after.first || after.at(rec.at) == Some(rec) || self.rot.was_at(rec.at);
         if let Some(rec) = before.walk.records.iter().find(|rec| rec.end() <= kept && !same(rec)) {
             let text = format!(
                 "{:?} before {kept} had to survive ({:?}, written {}, flushed {}), now the log ends at {} and there \
@@ -93,7 +104,9 @@ impl Oracle {
         }
         let old_end = before.walk.end.min(after.end);
         let old = before.walk.first..old_end;
-        let differs = |rec: &&Rec| old.contains(&rec.at) && before.walk.at(rec.at) != Some(rec);
+        let differs = |rec: &&Rec| {
+            old.contains(&rec.at) && before.walk.at(rec.at) != Some(rec) && !self.rot.was_at(rec.at)
+        };
         let stale = after.records.iter().find(differs);
         if let Some(rec) = stale {
             self.violated("I3", format!("{rec:?} stands where something else stood before the crash"));
@@ -115,9 +128,13 @@ impl Oracle {
             if after.at(ack.at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
                 continue;
             }
+            if self.rot.was(ack.at, id) {
+                continue;
+            }
             let recent = flushed_after.is_none_or(|after| before.ms - ack.ms <= after);
             let may = before.crash == Crash::PowerCut
-                && (!ack.promised || mode == Mode::Async && ack.at >= kept && recent);
+                && (!ack.promised || mode == Mode::Async && ack.at >= kept && recent)
+                || before.cut_from.is_some_and(|cut| ack.at >= cut);
             if !may {
                 lost.push(format!("{id}, acknowledged at {} ms, {:?}, gone after {:?} at {} ms (written {}, flushed {}, now {})",
                     ack.ms, ack, before.crash, before.ms, before.written, before.flushed, after.end));
@@ -135,7 +152,7 @@ impl Oracle {
 
     /// What was committed stays committed, and what was given back comes again, within the mode's promise.
     fn judge_ends(&mut self, before: &Before, after: &Walk) {
-        let may = before.crash == Crash::PowerCut && self.mode == Mode::Async;
+        let may = before.crash == Crash::PowerCut && self.mode == Mode::Async || before.cut_from.is_some();
         let there: std::collections::BTreeSet<(&str, &str)> =
             after.records.iter().filter_map(|rec| Some((rec.id.as_deref()?, rec.topic.as_str()))).collect();
         let mut broken = Vec::new();
@@ -145,7 +162,7 @@ impl Oracle {
             }
             let committed = sent.half.is_some_and(|half| half.commit && half.ended);
             let deleted = sent.deleted || sent.ack.as_ref().is_some_and(|ack| ack.at < after.first);
-            if !committed || deleted || sent.lost || there.contains(&(id, &sent.topic)) {
+            if !committed || deleted || sent.lost || sent.rotten || there.contains(&(id, &sent.topic)) {
                 continue;
             }
             if may {
@@ -171,13 +188,16 @@ impl Oracle {
         self.sent.iter_mut().for_each(gone);
     }
 
-    fn judge_places(&mut self, after: &Walk, kept: u64) {
+    fn judge_places(&mut self, before: &Before, after: &Walk, kept: u64) {
         let mut broken = Vec::new();
         let ahead = &mut self.ahead;
-        let sync = self.mode == Mode::Sync;
+        let sync = self.mode == Mode::Sync && before.cut_from.is_none();
         self.places.retain(|place, known| {
             // Of what was deleted the place stays taken.
             if known.at < after.first {
+                return true;
+            }
+            if self.rot.was(known.at, &known.id) {
                 return true;
             }
             let there = after.at(known.at).is_some_and(|rec| {

@@ -1,8 +1,12 @@
 //! The broker's lives: start, inspection after each group, end; and the last look at its files.
 
-use super::{Event, STOP_MS, Slot, World, traffic::BROKER};
+use super::{
+    Event, STOP_MS, Slot, World,
+    rot::{INDEX_KEYS, INDEX_SLOTS},
+    traffic::BROKER,
+};
 use crate::{
-    clients::NAMESRVS,
+    clients::{NAMESRVS, consumer::Consumer, producer::topic_name},
     network::NodeId,
     options::{DELAY_LEVELS, DELAYS, Mode},
     oracle::{Before, Crash, Shown, Table},
@@ -13,18 +17,25 @@ use kerolox_broker::{Broker, Pace};
 use kerolox_config::{Loaded, Machine, Role, Sources};
 use kerolox_namesrv::Namesrv;
 use kerolox_protocol::{
-    Millis, code,
+    LogOffset, Millis, code,
     frame::{self, FRAME_BYTES_MAX, Split},
     header::Header,
     record,
 };
-use kerolox_store::{Refusal, disk::Disk};
+use kerolox_store::{
+    QueueEntry, Refusal, checkpoint,
+    disk::{Disk, Paths},
+};
 use std::{collections::BTreeMap, path::Path};
 
-const ROOT: &str = "/store";
+pub(super) const ROOT: &str = "/store";
 /// So long after the last deletion queues must begin where the log does.
 const QUIET_MS: i64 = 20_000;
-const LOG_DIR: &str = "/store/commitlog";
+/// So long may it take to read everything from the start.
+const AUDIT_MS: i64 = 60_000;
+/// So long may it take to find damage that nothing stands behind.
+const REPORT_MS: i64 = 10_000;
+pub(super) const LOG_DIR: &str = "/store/commitlog";
 
 fn load(role: Role, words: &[String]) -> Result<Loaded, String> {
     let env = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
@@ -48,8 +59,8 @@ impl World {
             format!("mappedFileSizeConsumeQueue={}", options.queue_file_bytes),
             format!("flushIntervalCommitLog={}", options.flush_interval_ms),
             format!("messageDelayLevel={DELAY_LEVELS}"),
-            "maxHashSlotNum=100".to_owned(),
-            "maxIndexNum=400".to_owned(),
+            format!("maxHashSlotNum={INDEX_SLOTS}"),
+            format!("maxIndexNum={INDEX_KEYS}"),
             // Where nothing may be deleted the oracle asks for everything.
             "fileReservedTime=1000".to_owned(),
             format!("deleteWhen={}", (0..24).map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")),
@@ -128,7 +139,10 @@ impl World {
     }
 
     fn start_broker(&mut self) -> Result<(), String> {
+        self.judge_cut();
         let opened = Broker::open(self.disk.handle(), self.broker_options()?, self.time());
+        self.note_lost_writes();
+        self.listen();
         if self.is_fatal() {
             drop(opened);
             self.crash_in_recovery();
@@ -137,9 +151,18 @@ impl World {
         let (broker, lines) = opened.map_err(|why| why.to_string())?;
         for line in &lines {
             self.trace.note(self.now, format!("recovery: {line}"));
+            self.oracle.said(&line.text);
         }
         let life = self.broker.life + 1;
         let end = broker.store.end();
+        self.oracle.told_damage(broker.store.damaged());
+        if let Some(torn) = self.before.as_ref().and_then(|before| before.torn_from) {
+            let holes = broker.store.damaged().iter().filter(|part| part.start >= torn).cloned();
+            self.oracle.rot.add_holes(holes);
+        }
+        let cut = self.oracle.rot.cut(end.0);
+        let power = self.before.as_ref().is_some_and(|before| before.crash == Crash::PowerCut);
+        self.oracle.cut_off(&cut, power);
         self.trace.note(self.now, format!("broker starts its life {life}, the log ends at {end}"));
         self.broker = Slot { process: Some(Process::new(broker)), life, timer_at: None, stopping: false };
         if let Some(before) = self.before.take() {
@@ -152,6 +175,65 @@ impl World {
         self.oracle.starts(self.now);
         self.compare_queues(false, "after the start");
         Ok(())
+    }
+
+    /// A power cut came over damage in a part of the log that was flushed since the last checkpoint, and that looks as
+    /// if it had never been.
+    fn judge_cut(&mut self) {
+        let is_cut = |before: &Before| before.crash == Crash::PowerCut && before.cut_from.is_none();
+        if !self.options.has_rot() || !self.before.as_ref().is_some_and(is_cut) {
+            return;
+        }
+        let known = checkpoint::load_progress(&self.disk, &Paths::under(ROOT)).ok();
+        let known = known.and_then(|loaded| loaded.value).map(|progress| progress.flushed.0);
+        let flushed = known.unwrap_or(0);
+        let size = self.options.segment_bytes;
+        let byte = |at: u64| {
+            let path = Path::new(LOG_DIR).join(format!("{:020}", at - at % size));
+            let bytes = self.disk.bytes(&path).unwrap_or_default();
+            bytes.get((at % size) as usize).copied().unwrap_or(0)
+        };
+        let cut_from = self.oracle.rot.first_hollow(flushed, byte);
+        if let Some(before) = &mut self.before {
+            // Without its checkpoint a power cut is none, and what it tore is damage whose places stay taken.
+            let torn = known.is_none().then_some(before.flushed);
+            before.torn_from = torn;
+            before.cut_from = cut_from.into_iter().chain(torn).min();
+        }
+    }
+
+    /// What the broker said in its log.
+    pub(super) fn listen(&mut self) {
+        for line in self.said.take() {
+            self.trace.note(self.now, format!("says: {line}"));
+            self.oracle.said(&line);
+        }
+    }
+
+    /// A new group reads everything from the start: damage to what is made from the log takes nothing from it, and
+    /// what is passed over was said to be damaged.
+    pub(super) fn audit(&mut self) {
+        if !self.options.has_rot() || self.oracle.verdict().is_some() {
+            return;
+        }
+        let walk = self.walk();
+        let topics: Vec<String> = (0..self.options.topics).map(topic_name).collect();
+        let is_wanted = |topic: &str| topics.iter().any(|name| name == topic);
+        let client = self.clients.len();
+        self.clients.push(Some(Box::new(Consumer::auditor(client, &self.options))));
+        self.trace.note(self.now, "audit".to_owned());
+        self.at(self.now, Event::Tick(client));
+        let done = |world: &World| world.oracle.not_audited(&walk, is_wanted).is_none();
+        if !self.until(self.now + AUDIT_MS, done) && self.oracle.verdict().is_none() {
+            let missed = format!("{:?}", self.oracle.not_audited(&walk, is_wanted));
+            let text = format!("a new group is not given {missed}, which is whole");
+            self.oracle.violated("I9", text);
+        }
+        let told = |world: &World| world.oracle.unreported(&walk, is_wanted).is_none();
+        if !self.until(self.now + REPORT_MS, told) && self.oracle.verdict().is_none() {
+            let silent = format!("{:?}", self.oracle.unreported(&walk, is_wanted));
+            self.oracle.violated("rot", format!("nobody says that {silent} is damaged"));
+        }
     }
 
     /// The machine dies while it recovers: the next start begins from what that left.
@@ -170,8 +252,9 @@ impl World {
     }
 
     /// The log as it is on the disk.
-    fn walk(&self) -> Walk {
-        walk(&self.disk, Path::new(LOG_DIR), self.options.segment_bytes, &DELAYS, u64::MAX)
+    pub(super) fn walk(&self) -> Walk {
+        let rot = &self.oracle.rot;
+        walk(&self.disk, Path::new(LOG_DIR), self.options.segment_bytes, &DELAYS, u64::MAX, rot)
     }
 
     fn table(&self) -> Table {
@@ -187,6 +270,7 @@ impl World {
 
     /// Ends the broker's life, and leaves the disk as that leaves it.
     pub(super) fn end_broker(&mut self, how: Crash) {
+        self.note_lost_writes();
         let Some(process) = self.broker.process.take() else { return };
         let store = &process.service.store;
         let (written, flushed) = (store.written().0, store.flushed().0);
@@ -196,7 +280,16 @@ impl World {
         let walk = self.walk();
         self.trace
             .note(self.now, format!("the log ends at {}, written {written}, flushed {flushed}", walk.end));
-        self.before = Some(Before { crash: how, ms: self.now, walk, written, flushed });
+        self.before = Some(Before {
+            crash: how,
+            ms: self.now,
+            walk,
+            written,
+            flushed,
+            cut_from: None,
+            torn_from: None,
+        });
+        self.strays.clear();
         self.broker.timer_at = None;
         self.armed = None;
         let seed = self.random.faults.next();
@@ -213,6 +306,7 @@ impl World {
         if how == Crash::Stopped {
             self.compare_files();
         }
+        self.rot_between_lives();
     }
 
     /// What must hold after every group.
@@ -254,6 +348,12 @@ impl World {
                         return self.oracle.violated("I15", format!("{topic}/{}: {why}", queue.id));
                     }
                     let n = entries.len() - before;
+                    let place = (topic.to_string(), queue.id.wire(), next.wire());
+                    if n == 0 && self.oracle.rot.has_entry(&place) {
+                        entries.push(UNREAD);
+                        next += 1;
+                        continue;
+                    }
                     if n == 0 {
                         break;
                     }
@@ -291,7 +391,14 @@ impl World {
                 bytes.extend(self.disk.bytes(&dir.join(&file.name)).unwrap_or_default());
             }
             let first = files.first().and_then(|file| file.name.parse::<i64>().ok()).unwrap_or(0) / 20;
-            let entries = bytes.chunks_exact(20).map_while(entry).collect();
+            let is_rotten = |n: usize| {
+                let place = (topic.clone(), queue, first + n as i64);
+                self.oracle.rot.has_entry(&place)
+            };
+            let read = |(n, bytes): (usize, &[u8])| {
+                entry(bytes).or_else(|| is_rotten(n).then_some((UNREAD.at.0, UNREAD.size, UNREAD.tags_code)))
+            };
+            let entries = bytes.chunks_exact(20).enumerate().map_while(read).collect();
             shown.insert((topic, queue), (first, entries));
         }
         self.oracle.queues_are(&walk, &shown, false, "in the files after a stop");
@@ -326,6 +433,9 @@ impl World {
         }
     }
 }
+
+/// Stands for an entry that is damaged so that it is none.
+const UNREAD: QueueEntry = QueueEntry { at: LogOffset(u64::MAX), size: 0, tags_code: 0 };
 
 /// An entry of a queue file; nothing where nothing was written.
 fn entry(bytes: &[u8]) -> Option<(u64, u32, i64)> {

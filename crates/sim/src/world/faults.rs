@@ -47,6 +47,7 @@ impl World {
                 self.is_sick = true;
             }
             Fault::DiskFull { left, ms } => self.fill(left, ms),
+            Fault::Rot(rot) => self.on_rot(rot),
         }
         None
     }
@@ -57,6 +58,8 @@ impl World {
         self.phase = Phase::Settle;
         self.armed = None;
         self.disk.heal();
+        self.strays.clear();
+        self.rot_later.clear();
         self.is_sick = false;
         self.disk.set_capacity(None);
         self.is_full = false;

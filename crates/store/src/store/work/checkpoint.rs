@@ -69,7 +69,6 @@ impl Store {
         checkpoint.set_index(covers.ms);
         let ends = Ends {
             clean: stop,
-            uncleaned: self.agenda.clean_next.is_some(),
             covers: covers.upto,
             last_ms: covers.ms,
             checkpoints: [self.agenda.digest, Digest::of(checkpoint.bytes())],
