@@ -358,7 +358,9 @@ impl Recovery<'_> {
             }
         }
         self.times.restore(ends.last_ms);
-        self.damaged.clone_from(&ends.damaged);
+        // The log goes on behind what is damaged: no farther than its files reach.
+        let within = |part: &Range<u64>| part.start..part.end.min(*range.end());
+        self.damaged = ends.damaged.iter().map(within).filter(|part| !part.is_empty()).collect();
         self.report.clean = ends.clean && !left.aborted;
         Ok(ends.covers.0)
     }
@@ -675,7 +677,9 @@ impl Recovery<'_> {
         let dir = self.log.dir().clone();
         let end = self.log.end().0;
         let tail = self.tail.take();
-        let as_left = self.report.clean && end == from && tail.is_none();
+        // A file behind the end is none of ours, however clean the stop was: the next append would find no place.
+        let has_more = self.log.segments().back().is_some_and(|last| last.base > end);
+        let as_left = self.report.clean && end == from && tail.is_none() && !has_more;
         if !as_left {
             let aside = self.root.join(quarantine::QUARANTINE);
             if let Some((part, Line { level, text })) = tail {

@@ -281,3 +281,27 @@ fn flushed_then_killed() -> World {
     world.disk = world.disk.kill();
     world
 }
+
+#[test]
+fn a_log_file_behind_the_end_of_a_store_that_was_stopped_is_put_away() {
+    for content in [0, 7] {
+        let mut world = ended(true, true);
+        let segment = world.options.segment_bytes;
+        let path = PathBuf::from(format!("/store/commitlog/{segment:020}"));
+        world.disk.plant(&path, &vec![content; segment as usize]).unwrap();
+        world.open();
+        assert!(world.opened.clean && world.opened.lines.len() == 1, "{:?}", world.opened);
+        assert!(world.disk.bytes(&path).is_err(), "it is gone from the log");
+        assert_eq!(
+            world.disk.list(Path::new("/store/kerolox.quarantine")).map_or(0, |all| all.len()),
+            usize::from(content > 0)
+        );
+        for _ in 0..40 {
+            world.append("T", 0, 400).unwrap();
+            world.store().commit().unwrap();
+        }
+        world.settle();
+        world.reopen();
+        world.check();
+    }
+}
