@@ -93,8 +93,8 @@ struct Left {
     same_boot: bool,
     /// What says whether the system has ended since can be read.
     knows_boot: bool,
-    /// The log was durable up to here.
-    flushed: u64,
+    /// The log was durable up to here; nothing, if no file of ours tells.
+    flushed: Option<u64>,
     /// What is known of the index.
     index_synced: Option<Mark>,
     /// Whether anything is.
@@ -216,12 +216,15 @@ impl Left {
         }
         let bytes = checkpoint.value.unwrap_or_default();
         let knows_boot = progress.value.is_some();
+        // Entries are written of what is flushed.
+        let told = progress.value.as_ref().map(|progress| progress.flushed.0);
+        let flushed = told.max(ends.value.as_ref().map(|ends| ends.covers.0));
         let progress = progress.value.unwrap_or_default();
         Ok(Left {
             aborted: checkpoint::was_aborted(disk, &options.paths)?,
             knows_boot,
             same_boot: progress.is_same_boot(disk),
-            flushed: progress.flushed.0,
+            flushed,
             index_synced: progress.index_synced,
             index_known: progress.index_written.is_some(),
             ends: ends.value,
@@ -230,9 +233,14 @@ impl Left {
         })
     }
 
+    /// The log was durable up to here at least.
+    fn flushed(&self) -> u64 {
+        self.flushed.unwrap_or(0)
+    }
+
     /// From here on a power cut may have taken names and lengths of files.
     fn unsure_from(&self) -> u64 {
-        if self.aborted && !self.same_boot { self.flushed } else { u64::MAX }
+        if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
     }
 }
 
@@ -448,7 +456,7 @@ impl Recovery<'_> {
     /// Reads the log from `at` to its end, giving each record to its queue.
     fn read_on(&mut self, mut at: u64, left: &Left) -> io::Result<()> {
         self.report.from = LogOffset(at);
-        let mut flushed = if self.report.foreign { 0 } else { left.flushed.min(self.log.files_end()) };
+        let mut flushed = if self.report.foreign { 0 } else { left.flushed().min(self.log.files_end()) };
         let mut asked_queues = false;
         // Only a power cut loses what was written; without one, a hole is damage. Where nobody knows whether there was
         // one, more was lost than a power cut takes, and nothing is given up for it.
@@ -729,7 +737,7 @@ impl Recovery<'_> {
         if !left.aborted || !left.same_boot || mutant!(RewriteSkipped) {
             return Ok(());
         }
-        let durable = if self.report.foreign { from } else { left.flushed };
+        let durable = if self.report.foreign { from } else { left.flushed() };
         log.rewrite(durable, log.end().0)
     }
 

@@ -305,3 +305,39 @@ fn a_log_file_behind_the_end_of_a_store_that_was_stopped_is_put_away() {
         world.check();
     }
 }
+
+#[test]
+fn a_crashed_store_whose_oldest_log_files_were_deleted_is_opened_whoever_had_it() {
+    for gone in [&["kerolox.queues", "kerolox.checkpoint"][..], &["kerolox.checkpoint"], &["kerolox.queues"]]
+    {
+        for is_same_boot in [true, false] {
+            let mut world = World::on(MemDisk::new(), options(Flush::Sync));
+            for _ in 0..100 {
+                world.append("T", 0, 400).unwrap();
+                world.store().commit().unwrap();
+                world.settle();
+                world.pass(60);
+            }
+            let segment = world.options.segment_bytes;
+            // As retention leaves it.
+            world.store = None;
+            world.jobs.clear();
+            world.disk = if is_same_boot { world.disk.kill() } else { world.disk.power_cut(1) };
+            for number in 0..2 {
+                world
+                    .disk
+                    .remove(&PathBuf::from(format!("/store/commitlog/{:020}", number * segment)))
+                    .unwrap();
+            }
+            gone.iter().for_each(|name| drop(world.disk.remove(&Path::new("/store").join(name))));
+            world.open();
+            assert_eq!(world.store().first().0, 2 * segment, "{gone:?}: {:?}", world.opened.lines);
+            let is_left = |sent: &&harness::Sent| sent.end.0 - sent.size >= 2 * segment;
+            let expected: Vec<_> =
+                world.sent.iter().filter(is_left).map(|sent| (sent.offset, sent.body.clone())).collect();
+            world.settle();
+            assert!(expected.len() > 20);
+            assert!(world.consume("T", 0) == expected, "{gone:?}: {:?}", world.opened.lines);
+        }
+    }
+}
