@@ -14,18 +14,19 @@
 mod aside;
 mod dirs;
 mod image;
+mod left;
 mod mend;
 mod odd;
 mod places;
 mod queues;
 mod scan;
+mod times;
 
 use crate::{
     checkpoint::{self, Lock},
     disk::{Disk, around::is_bad_sector},
     dispatch::{self, Dispatch},
-    ends::Ends,
-    index::{Index, Mark, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
+    index::{Index, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
     job::Flushed,
     line::{Level, Line},
     log::{Log, file_name},
@@ -36,15 +37,17 @@ use crate::{
         ENTRY_BYTES, Queues, Share,
         files::{Files, Touched},
     },
-    smallfile::{self, Digest},
+    smallfile::Digest,
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
+use left::{Bad, Left};
 use mend::Mend;
 pub(crate) use mend::{MendError, MendJob, Mended};
 use odd::Placed;
 use scan::{Cursor, Found, Lost};
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf, sync::Arc};
+use times::Times;
 
 /// Entries collected in memory before they are written, while the log is read.
 const PENDING_MAX: usize = 1 << 20;
@@ -85,23 +88,6 @@ pub(crate) struct Recovered {
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
     pub(crate) report: Opened,
-}
-
-/// What earlier owners left beside the log.
-struct Left {
-    aborted: bool,
-    same_boot: bool,
-    /// What says whether the system has ended since can be read.
-    knows_boot: bool,
-    /// The log was durable up to here; nothing, if no file of ours tells.
-    flushed: Option<u64>,
-    /// What is known of the index.
-    index_synced: Option<Mark>,
-    /// Whether anything is.
-    index_known: bool,
-    ends: Option<Ends>,
-    checkpoint: checkpoint::Checkpoint,
-    digest: Digest,
 }
 
 pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> Result<Recovered, OpenError> {
@@ -185,65 +171,6 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
     })
 }
 
-/// What becomes of a small file that the disk cannot read. All are made again, from the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bad {
-    /// It stays, and counts as missing.
-    Stays,
-    /// It is set aside.
-    Aside,
-}
-
-impl Left {
-    fn read(disk: &dyn Disk, options: &Options, bad: Bad, lines: &mut Vec<Line>) -> io::Result<Left> {
-        let root = &options.paths.root;
-        let progress = checkpoint::load_progress(disk, &options.paths)?;
-        let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
-        let any = |bytes: &[u8]| Ok::<_, std::convert::Infallible>(bytes.to_vec());
-        let checkpoint = smallfile::load(disk, &root.join("checkpoint"), any)?;
-        let of_checkpoint = checkpoint.problems.iter().filter(|problem| problem.is_unreadable);
-        for problem in progress.problems.iter().chain(&ends.problems).chain(of_checkpoint) {
-            lines.push(match (problem.is_unreadable, bad) {
-                (true, Bad::Aside) => {
-                    let to = quarantine::set_aside(disk, root, &problem.path)?;
-                    Line::warn(format!(
-                        "{problem}; it is moved to {} and made again from the log",
-                        to.display()
-                    ))
-                }
-                _ => Line::warn(problem.to_string()),
-            });
-        }
-        let bytes = checkpoint.value.unwrap_or_default();
-        let knows_boot = progress.value.is_some();
-        // Entries are written of what is flushed.
-        let told = progress.value.as_ref().map(|progress| progress.flushed.0);
-        let flushed = told.max(ends.value.as_ref().map(|ends| ends.covers.0));
-        let progress = progress.value.unwrap_or_default();
-        Ok(Left {
-            aborted: checkpoint::was_aborted(disk, &options.paths)?,
-            knows_boot,
-            same_boot: progress.is_same_boot(disk),
-            flushed,
-            index_synced: progress.index_synced,
-            index_known: progress.index_written.is_some(),
-            ends: ends.value,
-            checkpoint: checkpoint::Checkpoint::parse(&bytes),
-            digest: Digest::of(&bytes),
-        })
-    }
-
-    /// The log was durable up to here at least.
-    fn flushed(&self) -> u64 {
-        self.flushed.unwrap_or(0)
-    }
-
-    /// From here on a power cut may have taken names and lengths of files.
-    fn unsure_from(&self) -> u64 {
-        if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
-    }
-}
-
 /// Sorts ranges and joins those that overlap: what was found damaged earlier is found again.
 fn merge(ranges: &mut Vec<Range<u64>>) {
     ranges.sort_by_key(|range| (range.start, range.end));
@@ -264,45 +191,6 @@ enum Behind {
     GoesOn(u64),
     /// Nobody can tell.
     Undecided(Range<u64>),
-}
-
-/// Store times, which never go back in a log. No CRC covers them: one that is far from the present and that no later
-/// record confirms is not believed, else all that comes behind would be too old to be true.
-#[derive(Debug)]
-struct Times {
-    /// Later ones need to be confirmed.
-    until: Millis,
-    /// The last that counts.
-    last: Millis,
-    /// The last of all.
-    newest: Millis,
-}
-
-/// Clocks go wrong, too, and jump back.
-const CLOCK_WRONG_MAX: Millis = Millis(24 * 3_600_000);
-
-impl Times {
-    fn until(now: Millis) -> Times {
-        Times { until: now + CLOCK_WRONG_MAX, last: Millis(0), newest: Millis(0) }
-    }
-
-    fn restore(&mut self, last: Millis) {
-        (self.last, self.newest) = (last, last);
-    }
-
-    fn saw(&mut self, ms: Millis) {
-        if ms <= self.until {
-            self.last = self.last.max(ms);
-        } else if self.newest > self.until && ms >= self.newest {
-            // Two in a row are no accident.
-            self.last = self.last.max(self.newest);
-        }
-        self.newest = ms;
-    }
-
-    fn last(&self) -> Millis {
-        self.last
-    }
 }
 
 struct Recovery<'a> {
