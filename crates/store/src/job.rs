@@ -7,7 +7,7 @@ mod clean;
 mod remove;
 mod unread;
 
-pub(crate) use clean::{Clean, Cleaned, One};
+pub(crate) use clean::{Clean, Cleaned};
 pub(crate) use remove::{Remove, Shrink, TRASH};
 pub(crate) use unread::{Seek, Wanted};
 
@@ -23,6 +23,7 @@ use crate::{
     },
     recover::{MendError, MendJob, Mended},
     smallfile::{self, Backup, Digest},
+    types::Flushed,
 };
 use kerolox_protocol::{LogOffset, Millis, record};
 use std::{io, path::PathBuf, sync::Arc};
@@ -69,14 +70,6 @@ pub(crate) enum Outcome {
     Cleaned(io::Result<Cleaned>),
     Mended(Result<Mended, MendError>),
     Dropped(io::Result<()>),
-}
-
-/// A part of the log that is durable now.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Flushed {
-    pub(crate) upto: LogOffset,
-    /// Store time of its last record.
-    pub(crate) ms: Millis,
 }
 
 /// Queue entries on their way to their files.

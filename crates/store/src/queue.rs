@@ -19,7 +19,6 @@ pub(crate) use behind::{QueueWrite, Share};
 use crate::{
     cold::Gate,
     hash::FixedMap,
-    job::One,
     types::{Bounds, QueueEntry, QueueSlot},
 };
 use behind::{Line, Waiting, Waits};
@@ -124,6 +123,18 @@ impl Queue {
 struct Topic {
     name: Arc<str>,
     queues: Table,
+}
+
+/// Where a queue begins, and how far it is in files, for who looks at the beginnings of all.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    pub(crate) slot: QueueSlot,
+    pub(crate) generation: u32,
+    pub(crate) topic: Arc<str>,
+    pub(crate) id: QueueId,
+    pub(crate) min: u64,
+    /// Entries below are in files.
+    pub(crate) written: u64,
 }
 
 /// All queues.
@@ -252,11 +263,11 @@ impl Queues {
     }
 
     /// Up to `n` queues from number `from` on whose start may have to move, and where to go on.
-    pub(crate) fn to_clean(&self, from: usize, n: usize) -> (Vec<One>, Option<usize>) {
+    pub(crate) fn to_clean(&self, from: usize, n: usize) -> (Vec<Spot>, Option<usize>) {
         let some = self.queues.iter().enumerate().skip(from).take(n);
         let with_files = some.filter(|(_, queue)| queue.alive && queue.min < queue.written);
         let queues = with_files.filter_map(|(number, queue)| {
-            Some(One {
+            Some(Spot {
                 slot: QueueSlot(number as u32),
                 generation: queue.generation,
                 topic: Arc::clone(self.topic_name(queue)?),

@@ -27,7 +27,6 @@ use crate::{
     disk::{Disk, around::is_bad_sector},
     dispatch::{self, Dispatch},
     index::{Index, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
-    job::Flushed,
     line::{Level, Line},
     log::{Log, file_name},
     open::{Cause, OpenError},
@@ -38,7 +37,7 @@ use crate::{
         files::{Files, Touched},
     },
     smallfile::Digest,
-    types::{QueueEntry, QueueSlot},
+    types::{Flushed, QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
 use left::{Bad, Left};

@@ -17,14 +17,13 @@ use crate::{
     disk::{Disk, around::is_bad_sector},
     doubt::{Doubts, Life},
     index::Index,
-    job::Flushed,
     log::Log,
     open::OpenError,
     options::{Flush, Options},
     queue::{Queues, files::Files},
     read::{Blocks, ReadAhead, Slices, Streams},
     recover::{self, Opened},
-    types::{Arrival, Bounds, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
+    types::{Arrival, Bounds, Flushed, Poisoned, QueueEntry, QueueInfo, QueueSlot, Refusal, Trimmed, Unread},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName};
 use std::{collections::VecDeque, io, ops::Range, sync::Arc};

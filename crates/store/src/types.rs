@@ -237,3 +237,11 @@ impl From<Refusal> for AppendError {
         AppendError::Refused(refusal)
     }
 }
+
+/// A part of the log that is durable now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flushed {
+    pub(crate) upto: LogOffset,
+    /// Store time of its last record.
+    pub(crate) ms: Millis,
+}

@@ -3,10 +3,13 @@
 use crate::{
     disk::{Disk, around::is_bad_sector},
     log::parse_file_name,
-    queue::files::{Files, Place},
+    queue::{
+        Spot,
+        files::{Files, Place},
+    },
     types::QueueSlot,
 };
-use kerolox_protocol::{LogOffset, QueueId};
+use kerolox_protocol::LogOffset;
 use std::{io, sync::Arc};
 
 /// Entries read at once.
@@ -19,19 +22,7 @@ pub(crate) struct Clean {
     pub(crate) files: Arc<Files>,
     /// Where the log begins now.
     pub(crate) first: u64,
-    pub(crate) queues: Vec<One>,
-}
-
-/// One queue.
-#[derive(Debug, Clone)]
-pub(crate) struct One {
-    pub(crate) slot: QueueSlot,
-    pub(crate) generation: u32,
-    pub(crate) topic: Arc<str>,
-    pub(crate) id: QueueId,
-    pub(crate) min: u64,
-    /// Entries below are in files.
-    pub(crate) written: u64,
+    pub(crate) queues: Vec<Spot>,
 }
 
 /// Starts of queues.
@@ -78,7 +69,7 @@ impl Clean {
         Ok(cleaned)
     }
 
-    fn first_kept(&self, one: &One) -> io::Result<u64> {
+    fn first_kept(&self, one: &Spot) -> io::Result<u64> {
         let place = Place { slot: one.slot, topic: &one.topic, id: one.id };
         self.files.first_kept(place, one.min..one.written, self.first)
     }
@@ -86,7 +77,7 @@ impl Clean {
     /// Two entries of which one is wrong, of those before `min`, whose records should be gone. There are none unless
     /// halving was led astray by an entry that does not name its record: no check covers it, and what goes because of
     /// it does not come back.
-    fn astray(&self, one: &One, min: u64) -> io::Result<Option<[u64; 2]>> {
+    fn astray(&self, one: &Spot, min: u64) -> io::Result<Option<[u64; 2]>> {
         let (mut at, mut last) = (one.min, one.min);
         let mut behind = LogOffset(0);
         let mut entries = Vec::new();
@@ -109,7 +100,7 @@ impl Clean {
     }
 
     /// Removes files that end at or before entry `min`; never the last one.
-    fn remove_before(&self, one: &One, min: u64) -> io::Result<()> {
+    fn remove_before(&self, one: &Spot, min: u64) -> io::Result<()> {
         let dir = self.files.queue_dir(&one.topic, one.id);
         let listed = match self.disk.list(&dir) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -2,7 +2,7 @@
 //!
 //! Looks at queue entries, and reads no record. Nothing above the confirmed position is ever named.
 
-use super::{Store, record::RECORD_BYTES_READ_MAX};
+use super::Store;
 use crate::{
     dispatch::DELAY_TOPIC,
     doubt::Life,
@@ -16,6 +16,10 @@ use std::{io, sync::Arc};
 const SCAN_ENTRIES_MIN: usize = 800;
 /// Entries fetched at once while planning, after the first as many as messages are wanted: mostly these all are.
 const SCAN_STEP: usize = 128;
+
+/// A position comes from outside, and what stands there may be any bytes: no more than this is read for it,
+/// unless messages may be larger.
+pub(super) const RECORD_BYTES_READ_MAX: usize = 16 << 20;
 
 /// What an entry of a queue is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

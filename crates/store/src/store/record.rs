@@ -1,6 +1,9 @@
 //! One record: by its place in the log, by its place in a queue, by its keys.
 
-use super::{Store, plan::Worth};
+use super::{
+    Store,
+    plan::{RECORD_BYTES_READ_MAX, Worth},
+};
 use crate::{
     disk::around::is_device_error,
     doubt::Life,
@@ -13,10 +16,6 @@ use kerolox_protocol::{
     record::{Entry, parse},
 };
 use std::{io, sync::Arc};
-
-/// A position comes from outside, and what stands there may be any bytes: no more than this is read for it,
-/// unless messages may be larger.
-pub(super) const RECORD_BYTES_READ_MAX: usize = 16 << 20;
 
 impl Store {
     /// The message of a queue at an offset: its whole record, of which all is checked, its body too. Reads files.

@@ -20,13 +20,13 @@ use crate::{
     disk::File,
     doubt::{Life, Open},
     index::{IndexDone, PENDING_WORTH},
-    job::{Flushed, Outcome, Snapshot, StoreDone, StoreJob, Work},
+    job::{Outcome, Snapshot, StoreDone, StoreJob, Work},
     log::is_no_room,
     options::Flush,
     queue::files::Touched,
     retain,
     smallfile::Digest,
-    types::{Now, Refusal},
+    types::{Flushed, Now, Refusal},
 };
 use kerolox_protocol::{LogOffset, Millis, TopicName};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};

@@ -4,10 +4,10 @@ use super::Store;
 use crate::{
     checkpoint::Progress,
     index::Index,
-    job::{Behind, Flushed, Leave, Work},
+    job::{Behind, Leave, Work},
     log::is_no_room,
     queue::{Share, files::Touched},
-    types::Now,
+    types::{Flushed, Now},
 };
 use kerolox_protocol::Millis;
 use std::{io, sync::Arc};
