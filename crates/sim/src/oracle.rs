@@ -74,6 +74,16 @@ pub const SOMETIMES: &[&str] = &[
     "the log rotted",
 ];
 
+/// Those of them that only a disk that rots brings about.
+pub const OF_ROT: &[&str] = &[
+    "a queue file rotted",
+    "a small file rotted",
+    "a write was lost",
+    "a write went astray",
+    "an index file rotted",
+    "the log rotted",
+];
+
 /// Topics of what was given back begin so.
 pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
 
