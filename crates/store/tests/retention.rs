@@ -62,6 +62,35 @@ fn what_goes_before_its_time_is_told_as_an_error() {
 }
 
 #[test]
+fn what_a_power_cut_brings_back_of_a_queue_goes_again() {
+    let (mut world, slot) = filled();
+    let oldest = Path::new("/store/consumequeue/T/0/00000000000000000000");
+    let bytes = world.disk.bytes(oldest).unwrap();
+    world.pass(80 * 3_600_000);
+    world.store().delete_expired();
+    world.settle();
+    let begin = first(&mut world, slot);
+    let per_file = world.options.queue_file_bytes / 20;
+    assert!(begin >= 2 * per_file, "the second file is gone as well");
+    // A checkpoint remembers where the queue begins.
+    world.append("T", 0, 1000).unwrap();
+    world.store().commit().unwrap();
+    for _ in 0..3 {
+        world.pass(120_000);
+        world.settle();
+    }
+    world.store = None;
+    world.disk = world.disk.kill();
+    world.disk.plant(oldest, &bytes).unwrap();
+    world.open();
+    assert!(world.disk.bytes(oldest).is_ok());
+    world.settle();
+    assert!(world.disk.bytes(oldest).is_err(), "nothing of it counts");
+    let slot = world.store().find_slot("T", QueueId(0)).unwrap();
+    assert_eq!(first(&mut world, slot), begin);
+}
+
+#[test]
 fn a_stop_ends_what_a_deletion_began() {
     let (mut world, slot) = filled();
     world.pass(80 * 3_600_000);

@@ -23,6 +23,9 @@ pub(crate) struct Clean {
     /// Where the log begins now.
     pub(crate) first: u64,
     pub(crate) queues: Vec<Spot>,
+    /// There may be files before those with which queues begin: of several that are removed, a power cut may bring
+    /// some back and not others.
+    pub(crate) strays: bool,
 }
 
 /// Starts of queues.
@@ -61,8 +64,10 @@ impl Clean {
                 }
                 found => found?.0,
             };
-            if min > one.min {
+            if min > one.min || self.strays {
                 self.remove_before(one, min)?;
+            }
+            if min > one.min {
                 cleaned.mins.push((one.slot, one.generation, min));
             }
         }

@@ -73,6 +73,8 @@ pub(super) struct Agenda {
     drops: Vec<Arc<str>>,
     /// Next queue to look at, while queues are being cleaned.
     clean_next: Option<usize>,
+    /// Since a start after a crash no cleaning has gone through all queues.
+    may_have_strays: bool,
     /// A queue whose files are made whole, and what is looked at there: nobody else may open them meanwhile.
     mending: Option<(Life, Open)>,
     /// That failed: not again before then.
@@ -132,6 +134,7 @@ impl Agenda {
             delete_asked: false,
             drops: Vec::new(),
             clean_next: (!starts_are_right).then_some(0),
+            may_have_strays: !starts_are_right,
             mending: None,
             mend_after: None,
             cleaning: LogOffset(0),

@@ -30,13 +30,15 @@ impl Store {
             return None;
         }
         let (disk, files) = (Arc::clone(&self.disk), Arc::clone(&self.files));
-        Some(Work::Clean(Clean { disk, files, first: self.agenda.cleaning.0, queues }))
+        let (first, strays) = (self.agenda.cleaning.0, self.agenda.may_have_strays);
+        Some(Work::Clean(Clean { disk, files, first, queues, strays }))
     }
 
     /// The starts of all queues were looked at, if no more are left.
     fn cleaned_all(&mut self) {
         if self.agenda.clean_next.is_none() {
             self.agenda.starts_at = self.agenda.cleaning;
+            self.agenda.may_have_strays = false;
         }
     }
 
