@@ -5,7 +5,7 @@ use crate::{
     job::{StoreJob, Work},
     options::Flush,
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 impl Store {
     pub(super) fn spare_job(&mut self, into: &mut Vec<StoreJob>) {
@@ -26,16 +26,8 @@ impl Store {
         if self.agenda.reserving || self.stopping {
             return;
         }
-        match self.log.wants_reserve() {
-            Some(Ok(reserve)) => {
-                self.agenda.reserving = true;
-                into.push(StoreJob(Work::Reserve(reserve)));
-            }
-            Some(Err(why)) => {
-                self.poison("opening a log file to reserve room", &why);
-            }
-            None => {}
-        }
+        let work = self.log.wants_reserve().map(|wanted| wanted.map(Work::Reserve));
+        self.agenda.reserving = self.begin(work, "opening a log file to reserve room", into);
     }
 
     /// Zeros ahead make flushes fast; only who waits for flushes cares.
@@ -44,15 +36,18 @@ impl Store {
         {
             return;
         }
-        match self.log.wants_zeros() {
-            Some(Ok(zero)) => {
-                self.agenda.zeroing = true;
-                into.push(StoreJob(Work::Zero(zero)));
-            }
-            Some(Err(why)) => {
-                self.poison("opening a log file to write ahead", &why);
-            }
-            None => {}
-        }
+        let work = self.log.wants_zeros().map(|wanted| wanted.map(Work::Zero));
+        self.agenda.zeroing = self.begin(work, "opening a log file to write ahead", into);
+    }
+
+    /// Hands out the work if there is any; whether there is. A file that could not be opened for it poisons the store.
+    fn begin(&mut self, work: Option<io::Result<Work>>, opening: &str, into: &mut Vec<StoreJob>) -> bool {
+        let work = work.transpose().unwrap_or_else(|why| {
+            self.poison(opening, &why);
+            None
+        });
+        let is_there = work.is_some();
+        into.extend(work.map(StoreJob));
+        is_there
     }
 }
