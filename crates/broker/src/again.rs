@@ -13,12 +13,13 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail},
+    answer::Answer,
     call::{Call, Out},
     jobs::{BrokerJob, ReadJob},
 };
 use kerolox_net::{ConnId, Now, Peer};
 use kerolox_protocol::{
+    Fail,
     frame::{Codec, Frame},
     header::Header,
 };

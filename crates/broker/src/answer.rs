@@ -5,10 +5,9 @@
 
 use kerolox_net::{ConnId, Outbox};
 use kerolox_protocol::{
-    body::BodyError,
-    code,
+    Fail, code,
     frame::Codec,
-    header::{Ext, FLAG_ONEWAY, FieldError, Header},
+    header::{Ext, FLAG_ONEWAY, Header},
 };
 
 /// Where an answer goes.
@@ -22,42 +21,6 @@ pub struct Ticket {
     pub opaque: i32,
     /// Nothing is answered.
     pub oneway: bool,
-}
-
-/// A refusal: a response code and the cause, with the way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fail {
-    /// Response code.
-    pub code: i32,
-    /// What the caller reads.
-    pub remark: String,
-}
-
-impl Fail {
-    /// A refusal.
-    pub fn new(code: i32, remark: impl Into<String>) -> Fail {
-        Fail { code, remark: remark.into() }
-    }
-    /// Code 1.
-    pub fn error(remark: impl Into<String>) -> Fail {
-        Fail::new(code::SYSTEM_ERROR, remark)
-    }
-    /// Code 2.
-    pub fn busy(remark: impl Into<String>) -> Fail {
-        Fail::new(code::SYSTEM_BUSY, remark)
-    }
-}
-
-impl From<FieldError> for Fail {
-    fn from(why: FieldError) -> Fail {
-        Fail::error(why.to_string())
-    }
-}
-
-impl From<BodyError> for Fail {
-    fn from(why: BodyError) -> Fail {
-        Fail::error(why.to_string())
-    }
 }
 
 /// An answer that still lacks its address.

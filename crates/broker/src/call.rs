@@ -6,12 +6,12 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail, Ticket},
+    answer::{Answer, Ticket},
     jobs::BrokerJob,
 };
 use kerolox_net::{Now, Outbox, Peer};
 use kerolox_protocol::{
-    code,
+    Fail, code,
     frame::Codec,
     header::{Fields, Header},
     rpc::Rpc,

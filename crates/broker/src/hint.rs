@@ -3,8 +3,7 @@
 //! The first line is the original's, which clients and log searches look for. Names come from outside: they are cut,
 //! and stand in a command only if they are legal.
 
-use crate::answer::Fail;
-use kerolox_protocol::{GroupName, TopicName, code, record::PROPERTIES_BYTES_MAX};
+use kerolox_protocol::{Fail, GroupName, TopicName, code, record::PROPERTIES_BYTES_MAX};
 use kerolox_store::AppendError;
 use std::io;
 

@@ -6,7 +6,7 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail, Ticket},
+    answer::{Answer, Ticket},
     call::Handler,
     hint::refused,
     produce::{Origin, SendCode},
@@ -14,7 +14,7 @@ use crate::{
 };
 use kerolox_net::{Judgement, Now, Peer};
 use kerolox_protocol::{
-    code,
+    Fail, code,
     frame::Opening,
     header::{FLAG_RESPONSE, Header},
     rpc::Need,
@@ -93,16 +93,12 @@ impl Broker {
     /// and the length of its body. The right of an access key to the topic or group of the header belongs here,
     /// too; its signature covers the body and can only be checked when that is there.
     pub(crate) fn admit(&self, asked: i32, peer: &Peer, body_bytes: usize) -> Result<Handler, Fail> {
-        let unknown = || {
-            let remark = format!(" request type {asked} not supported");
-            Fail::new(code::REQUEST_CODE_NOT_SUPPORTED, remark)
-        };
-        let (row, handler) = *self.handlers.get(&asked).ok_or_else(unknown)?;
+        let (row, handler) = *self.handlers.get(&asked).ok_or_else(|| Fail::not_supported(asked))?;
         self.check(row.need, peer)?;
         if self.stage != Stage::Running {
             return Err(Fail::new(code::SERVICE_NOT_AVAILABLE, "the broker is stopping"));
         }
-        row.check_body(body_bytes).map_err(|why| Fail::new(code::MESSAGE_ILLEGAL, why))?;
+        row.check_body(body_bytes)?;
         Ok(handler)
     }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     Broker,
-    answer::{Fail, Ticket},
+    answer::Ticket,
     call::{Call, Out, handlers},
     groups::GroupConfig,
     hint,
@@ -16,7 +16,7 @@ use crate::{
 };
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
-    GroupName, LogOffset, Millis, QueueId, TopicName, batch, code,
+    Fail, GroupName, LogOffset, Millis, QueueId, TopicName, batch, code,
     header::{FieldError, Header},
     msgid::MessageId,
     names::{self, RETRY_PREFIX, TOPIC_BYTES_MAX},
@@ -67,7 +67,7 @@ macro_rules! serve_sends {
                 call: &$crate::call::Call<'_>,
                 request: <$rpc as kerolox_protocol::rpc::Rpc>::Request,
                 out: &mut $crate::call::Out,
-            ) -> Result<$crate::call::Reply<kerolox_protocol::rpc::produce::SendReply>, $crate::answer::Fail> {
+            ) -> Result<$crate::call::Reply<kerolox_protocol::rpc::produce::SendReply>, kerolox_protocol::Fail> {
                 let request = kerolox_protocol::rpc::produce::SendRequest::from(request);
                 self.$method(call, &kerolox_protocol::scan::Send::from(&request), out)?;
                 Ok($crate::call::Reply::Later)

@@ -5,7 +5,7 @@
 
 use crate::{
     Broker,
-    answer::{self, Answer, Fail, Ticket},
+    answer::{self, Answer, Ticket},
     call::{Call, Handle, Out, Reply, handlers},
     clients::MessageModel,
     hint::{self, shown},
@@ -18,7 +18,7 @@ use crate::{
 use kerolox_filter::{Kind, Tags};
 use kerolox_net::{Fill, Now};
 use kerolox_protocol::{
-    GroupName, Millis, QueueId, QueueOffset, TopicName, code,
+    Fail, GroupName, Millis, QueueId, QueueOffset, TopicName, code,
     header::Fields,
     rpc::consume::{LitePullMessage, PullMessage, PullReply, PullRequest},
     scan::{self, Pull},

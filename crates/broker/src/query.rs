@@ -4,13 +4,12 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     produce::check_topic,
     props::Known,
 };
 use kerolox_protocol::{
-    LogOffset, Millis, code,
+    Fail, LogOffset, Millis, code,
     record::{self, Entry},
     rpc::consume::{QueryMessage, QueryReply, QueryRequest, ViewMessageById, ViewRequest},
 };

@@ -11,7 +11,7 @@
 use crate::{
     Broker,
     admin::relay::{Promise, Stored},
-    answer::{Answer, Fail},
+    answer::Answer,
     call::{Call, Out, handlers},
     hint::shown,
     parked::{Ids, Said, Waiting},
@@ -19,7 +19,7 @@ use crate::{
     props,
 };
 use kerolox_protocol::{
-    code,
+    Fail, code,
     header::Fields,
     msgid::MessageId,
     properties,

@@ -2,7 +2,6 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint,
     hint::{refused, shown},
@@ -11,7 +10,7 @@ use crate::{
     topics::{PERM_WRITE, SCHEDULE_TOPIC},
 };
 use kerolox_protocol::{
-    GroupName, LogOffset, QueueId, TopicName, code,
+    Fail, GroupName, LogOffset, QueueId, TopicName, code,
     msgid::MessageId,
     record::{self, Draft, Entry, Record},
     rpc::consume::{ConsumerSendMsgBack, SendBackRequest},

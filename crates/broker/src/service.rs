@@ -12,7 +12,7 @@ use crate::{
     Options,
     admin::{self, Desk},
     again::Again,
-    answer::{self, Answer, Fail, Ticket},
+    answer::{self, Answer, Ticket},
     call::{Call, Handler, Out, Ready},
     clients::{Changes, Clients},
     delay::Delay,
@@ -36,7 +36,7 @@ use crate::{
 };
 use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Peer, Service};
 use kerolox_protocol::{
-    LogOffset, Millis, QueueId, TopicName, code,
+    Fail, LogOffset, Millis, QueueId, TopicName, code,
     frame::{Frame, Opening},
     header::{Ext, FLAG_RESPONSE, Header},
     msgid::MessageId,

@@ -2,8 +2,8 @@
 //!
 //! A [`Table`] that survives. Knows no queue content and no connection.
 
-use crate::{answer::Fail, hint, hint::shown, options::Options, table::Table};
-use kerolox_protocol::{Millis, TopicName, body};
+use crate::{hint, hint::shown, options::Options, table::Table};
+use kerolox_protocol::{Fail, Millis, TopicName, body};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},

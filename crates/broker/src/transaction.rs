@@ -11,7 +11,6 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::refused,
     produce::{Origin, Target, sent},
@@ -20,7 +19,7 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
-    LogOffset, QueueId, QueueOffset, TopicName, properties,
+    Fail, LogOffset, QueueId, QueueOffset, TopicName, properties,
     record::{self, Draft, Entry, Record, SYS_TRANSACTION_MASK},
     rpc::transaction::{EndTransaction, EndTransactionRequest},
 };

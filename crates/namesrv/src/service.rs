@@ -16,11 +16,11 @@ use crate::{
     kv::Kv,
     routes::{Dropped, Limits, Routes},
 };
-use answers::{Answer, Body, Fail};
+use answers::{Answer, Body};
 use kerolox_config::Loaded;
 use kerolox_net::{ConnId, Judgement, LinkEvent, Now, Outbox, Peer, Service};
 use kerolox_protocol::{
-    Millis, code,
+    Fail, Millis, code,
     frame::{Codec, Frame, Opening},
     header::{Ext, Header},
     rpc::{self, Need, RpcInfo, Server},
@@ -137,12 +137,12 @@ impl Namesrv {
     /// there are some, belong here, too.
     fn admit(&mut self, peer: &Peer, row: &RpcInfo, body_bytes: usize) -> Result<(), Fail> {
         self.may(peer, row)?;
-        row.check_body(body_bytes).map_err(|why| Fail::new(code::MESSAGE_ILLEGAL, why))
+        row.check_body(body_bytes)
     }
 
     fn on_request(&mut self, now: Now, peer: &Peer, request: &Request<'_>, out: &mut Outbox<Save>) {
         let Some(row) = row(request.header.code) else {
-            return request.refuse(&not_supported(request.header.code), false, out);
+            return request.refuse(&Fail::not_supported(request.header.code), false, out);
         };
         let has_ext = !row.reply.is_empty();
         let admitted = self.admit(peer, row, request.body.len());
@@ -180,10 +180,6 @@ impl Namesrv {
 /// The row of a code, if a name server may serve it.
 fn row(code: i32) -> Option<&'static RpcInfo> {
     rpc::info(code).filter(|row| row.server == Server::Namesrv)
-}
-
-fn not_supported(code: i32) -> Fail {
-    Fail::new(code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
 
 /// A request that was read, and what its answer needs of it.
@@ -248,7 +244,7 @@ impl Service for Namesrv {
         let row = row(header.code);
         let judged = match row {
             Some(row) => self.admit(peer, row, opening.body_bytes),
-            None => Err(not_supported(header.code)),
+            None => Err(Fail::not_supported(header.code)),
         };
         let Err(fail) = judged else { return Judgement::Take };
         let has_ext = row.is_some_and(|row| !row.reply.is_empty());

@@ -10,13 +10,14 @@
 //! | [`header`] | the frame header, in its JSON and its binary form; the general path |
 //! | [`scan`] | the hot headers without a map and without allocation |
 //! | [`rpc`] | the table of all RPCs, one file per area |
-//! | [`code`] | response codes |
+//! | [`code`], [`fail`] | response codes, refusals |
 //! | [`record`], [`properties`], [`msgid`], [`batch`], [`hash`] | the stored message and its parts |
 //! | [`body`] | JSON bodies: routes, cluster, heartbeat, stats |
 
 pub mod batch;
 pub mod body;
 pub mod code;
+pub mod fail;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -34,5 +35,6 @@ pub mod scan;
 #[cfg(test)]
 mod vectors;
 
+pub use fail::Fail;
 pub use ids::{LogOffset, Millis, QueueId, QueueOffset};
 pub use names::{GroupName, NameError, TopicName};

@@ -20,7 +20,10 @@ pub mod topic;
 pub mod transaction;
 pub mod unused;
 
-use crate::header::{FieldInfo, Fields};
+use crate::{
+    Fail, code,
+    header::{FieldInfo, Fields},
+};
 
 /// One request code as a type: its headers are known to the compiler.
 pub trait Rpc {
@@ -112,12 +115,12 @@ pub struct RpcInfo {
 }
 
 impl RpcInfo {
-    /// Whether a request may have a body of so many bytes, as far as its row decides that; if not, the words for
-    /// the answer.
-    pub fn check_body(&self, body_bytes: usize) -> Result<(), String> {
+    /// Whether a request may have a body of so many bytes, as far as its row decides that; if not, the answer.
+    pub fn check_body(&self, body_bytes: usize) -> Result<(), Fail> {
         match self.body_max.bytes() {
             Some(max) if body_bytes > max => {
-                Err(format!("the body of {} has {body_bytes} bytes, {max} are allowed", self.name))
+                let why = format!("the body of {} has {body_bytes} bytes, {max} are allowed", self.name);
+                Err(Fail::new(code::MESSAGE_ILLEGAL, why))
             }
             _ => Ok(()),
         }

@@ -4,11 +4,10 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
 };
 use kerolox_protocol::{
-    code,
+    Fail, code,
     rpc::acl::{
         AccessKeyRef, AclAccountRequest, AclInfoReply, DeleteAclConfig, GetBrokerClusterAclInfo,
         UpdateAndCreateAclConfig, UpdateGlobalWhiteAddrsConfig, WhiteAddrsRequest,

@@ -6,13 +6,13 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail},
+    answer::Answer,
     call::{Call, Handle, Out, Reply, handlers},
     jobs::{BrokerJob, SaveJob, Saved},
 };
 use kerolox_config::{Loaded, NamesrvConfig, Role, UpdateError};
 use kerolox_protocol::{
-    body, code,
+    Fail, body, code,
     rpc::config::{BrokerConfigReply, GetBrokerConfig, UpdateBrokerConfig},
 };
 use std::{collections::BTreeSet, sync::Arc};

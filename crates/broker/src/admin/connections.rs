@@ -3,13 +3,12 @@
 use super::groups::subscription_data;
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     clients::Member,
     hint::shown,
 };
 use kerolox_protocol::{
-    TopicName,
+    Fail, TopicName,
     body::{
         self,
         group::{Connection, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable},

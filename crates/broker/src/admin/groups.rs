@@ -2,7 +2,6 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     groups::{GROUPS_MAX, GroupConfig, Groups},
     hint::shown,
@@ -10,7 +9,7 @@ use crate::{
 };
 use kerolox_filter::Kind;
 use kerolox_protocol::{
-    GroupName,
+    Fail, GroupName,
     body::{
         self, SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupTable, TopicList,
         config::SubscriptionGroupList, group::SubscriptionOfGroup,

@@ -28,7 +28,6 @@ pub mod topics;
 
 use crate::{
     Broker,
-    answer::Fail,
     call::Handler,
     clients::{self, assign::Assigning},
     hint::unreadable,
@@ -37,7 +36,7 @@ use crate::{
     rot::Rot,
 };
 use kerolox_net::Now;
-use kerolox_protocol::{Millis, QueueId, QueueOffset, body::DataVersion};
+use kerolox_protocol::{Fail, Millis, QueueId, QueueOffset, body::DataVersion};
 use kerolox_store::{Bounds, QueueSlot, disk::Disk};
 use std::{io, sync::Arc};
 

@@ -2,12 +2,11 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::shown,
 };
 use kerolox_protocol::{
-    GroupName, TopicName,
+    Fail, GroupName, TopicName,
     body::{
         self,
         queue::{ConsumerOffsetTable, DelayOffsetTable, QueryCorrectionOffset as CorrectionBody},

@@ -3,14 +3,13 @@
 use super::{groups::subscription_data, wire_queue};
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::{shown, unreadable},
     stats::What,
 };
 use kerolox_filter::Kind;
 use kerolox_protocol::{
-    GroupName, Millis, QueueOffset, TopicName,
+    Fail, GroupName, Millis, QueueOffset, TopicName,
     body::{
         self, MessageQueue,
         stats::{

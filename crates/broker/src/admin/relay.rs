@@ -11,7 +11,7 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail, Ticket},
+    answer::{Answer, Ticket},
     call::{Call, Handle, Out, Reply, handlers},
     clients::Member,
     hint::shown,
@@ -19,7 +19,7 @@ use crate::{
 };
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::{
-    LogOffset, Millis,
+    Fail, LogOffset, Millis,
     body::{self, queue::ConsumerStatus},
     code,
     frame::Codec,

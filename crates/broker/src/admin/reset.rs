@@ -3,12 +3,11 @@
 use super::{relay::RESET_VERSION_MIN, wire_queue};
 use crate::{
     Broker, answer,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::{shown, unreadable},
 };
 use kerolox_protocol::{
-    GroupName, Millis, QueueOffset, TopicName,
+    Fail, GroupName, Millis, QueueOffset, TopicName,
     body::{
         self, MessageQueue,
         queue::{ResetOffsetBody, ResetOffsetList},

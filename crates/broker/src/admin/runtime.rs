@@ -6,12 +6,11 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     topics::SCHEDULE_TOPIC,
 };
 use kerolox_protocol::{
-    Millis, QueueId,
+    Fail, Millis, QueueId,
     body::{self, KvTable},
     header::VERSION_SERVED,
     rpc::config::GetBrokerRuntimeInfo,

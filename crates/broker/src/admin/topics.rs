@@ -4,7 +4,6 @@
 
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint,
     hint::shown,
@@ -13,7 +12,7 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
-    TopicName,
+    Fail, TopicName,
     body::{self, TopicConfigTable, TopicList, config::TopicConfigList},
     rpc::{
         config::{CleanExpiredConsumeQueue, CleanUnusedTopic, DeleteExpiredCommitLog},

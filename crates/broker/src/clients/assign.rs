@@ -6,7 +6,7 @@
 
 use crate::{
     Broker,
-    answer::{Answer, Fail, Ticket},
+    answer::{Answer, Ticket},
     call::{Call, Out},
     hint,
     register::Facts,
@@ -14,7 +14,7 @@ use crate::{
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
-    Millis,
+    Fail, Millis,
     body::{
         self, MessageQueue, QueueData, TopicRouteData,
         group::{MessageQueueAssignment, QueryAssignmentRequest, QueryAssignmentResponse},

@@ -5,14 +5,13 @@
 use super::{CLIENT_ID_BYTES_MAX, ConsumerBeat, Member, SUBSCRIPTIONS_MAX, Subscription};
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::shown,
 };
 use kerolox_filter::{Kind, Tags};
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
-    GroupName, TopicName,
+    Fail, GroupName, TopicName,
     body::{
         self, ConsumerData, HeartbeatData, SubscriptionData,
         group::{CheckClientConfig as CheckBody, ConsumerList},

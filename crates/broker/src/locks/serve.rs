@@ -3,12 +3,11 @@
 use super::Queue;
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     clients::CLIENT_ID_BYTES_MAX,
 };
 use kerolox_protocol::{
-    GroupName, TopicName,
+    Fail, GroupName, TopicName,
     body::{
         self, MessageQueue,
         queue::{LockBatchRequest, LockBatchResponse},

@@ -3,13 +3,12 @@
 use super::Committed;
 use crate::{
     Broker,
-    answer::Fail,
     call::{Call, Handle, Out, Reply, handlers},
     hint::unreadable,
 };
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
-    GroupName, Millis, QueueOffset, TopicName, code,
+    Fail, GroupName, Millis, QueueOffset, TopicName, code,
     names::NameError,
     rpc::offset::{
         GetEarliestMsgStoreTime, GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset,

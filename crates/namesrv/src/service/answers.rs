@@ -1,6 +1,6 @@
 //! What each request is answered, one function per code.
 
-use super::{Namesrv, Request, not_supported};
+use super::{Namesrv, Request};
 use crate::{
     disk::What,
     hint,
@@ -12,8 +12,7 @@ use crate::{
 use kerolox_config::UpdateError;
 use kerolox_net::{Now, Peer};
 use kerolox_protocol::{
-    body::BodyError,
-    code,
+    Fail, code,
     header::{Ext, FieldError, Fields},
     rpc::{Rpc, kv, route},
 };
@@ -61,35 +60,6 @@ impl Answer {
     }
 }
 
-/// A refusal: response code and remark.
-#[derive(Debug)]
-pub struct Fail {
-    pub code: i32,
-    pub remark: String,
-}
-
-impl Fail {
-    pub fn new(code: i32, remark: impl Into<String>) -> Fail {
-        Fail { code, remark: remark.into() }
-    }
-
-    fn name(field: &str, why: BadText) -> Fail {
-        Fail::new(code::SYSTEM_ERROR, format!("the field '{field}' {why}"))
-    }
-}
-
-impl From<FieldError> for Fail {
-    fn from(why: FieldError) -> Fail {
-        Fail::new(code::SYSTEM_ERROR, why.to_string())
-    }
-}
-
-impl From<BodyError> for Fail {
-    fn from(why: BodyError) -> Fail {
-        Fail::new(code::SYSTEM_ERROR, why.to_string())
-    }
-}
-
 type Answered = Result<Answer, Fail>;
 
 impl Namesrv {
@@ -122,7 +92,7 @@ impl Namesrv {
             kv::UpdateNamesrvConfig::CODE => self.update_config(request),
             kv::GetNamesrvConfig::CODE => Ok(Answer::body(kerolox_config::export(&self.config).into_bytes())),
             // A row that another server of the family answers, or that has no handler yet.
-            other => Err(not_supported(other)),
+            other => Err(Fail::not_supported(other)),
         }
     }
 
@@ -141,16 +111,16 @@ impl Namesrv {
         let asked: route::RegisterRequest = request.header.fields()?;
         let sent_crc = asked.body_crc32.unwrap_or(0);
         if sent_crc != 0 && sent_crc.cast_unsigned() != crc32fast::hash(request.body) & 0x7fff_ffff {
-            return Err(Fail::new(code::SYSTEM_ERROR, "crc32 not match"));
+            return Err(Fail::error("crc32 not match"));
         }
-        let address = Address::new(&asked.broker_addr).map_err(|why| Fail::name("brokerAddr", why))?;
-        let broker = Name::new(&asked.broker_name).map_err(|why| Fail::name("brokerName", why))?;
-        let cluster = Name::new(&asked.cluster_name).map_err(|why| Fail::name("clusterName", why))?;
+        let address = Address::new(&asked.broker_addr).map_err(|why| bad_name("brokerAddr", why))?;
+        let broker = Name::new(&asked.broker_name).map_err(|why| bad_name("brokerName", why))?;
+        let cluster = Name::new(&asked.cluster_name).map_err(|why| bad_name("clusterName", why))?;
         let ha_text = asked.ha_server_addr.as_deref().filter(|text| !text.is_empty());
         let ha_address =
-            ha_text.map(Address::new).transpose().map_err(|why| Fail::name("haServerAddr", why))?;
+            ha_text.map(Address::new).transpose().map_err(|why| bad_name("haServerAddr", why))?;
         let epoch = asked.epoch.map(u64::try_from).transpose();
-        let epoch = epoch.map_err(|_| Fail::new(code::SYSTEM_ERROR, "the field 'epoch' is negative"))?;
+        let epoch = epoch.map_err(|_| Fail::error("the field 'epoch' is negative"))?;
         let form = match (asked.compressed.unwrap_or(false), request.header.version) {
             (true, _) => Form::Compressed,
             (false, version) if version < VERSION_WITH_BODY => Form::TopicsOnly,
@@ -175,7 +145,7 @@ impl Namesrv {
         let is_new = self.routes.version(address.as_str()).is_none();
         let registered = self.routes.register(now.mono, registration).map_err(|why| {
             warn!(%broker, id, %address, %why, "registration refused");
-            Fail::new(code::SYSTEM_ERROR, why.to_string())
+            Fail::error(why.to_string())
         })?;
         for alarm in &registered.alarms {
             warn!(%alarm, "brokers contradict each other");
@@ -256,10 +226,10 @@ impl Namesrv {
 
     fn add_topic(&mut self, request: &Request<'_>) -> Answered {
         let asked: route::TopicRef = request.header.fields()?;
-        let topic = Name::new(&asked.topic).map_err(|why| Fail::name("topic", why))?;
+        let topic = Name::new(&asked.topic).map_err(|why| bad_name("topic", why))?;
         let parts = wire::read_queue_datas(request.body)?;
         let added = self.routes.add_topic(&topic, &parts);
-        let groups = added.map_err(|why| Fail::new(code::SYSTEM_ERROR, why.to_string()))?;
+        let groups = added.map_err(|why| Fail::error(why.to_string()))?;
         info!(%topic, groups, "topic registered");
         Ok(Answer::default())
     }
@@ -267,10 +237,10 @@ impl Namesrv {
     /// A change waits for its file: not more of them than can be answered, and none while stopping.
     fn check_saver(&mut self, what: What) -> Result<(), Fail> {
         if self.stopping {
-            return Err(Fail::new(code::SYSTEM_BUSY, "the name server is stopping; ask another one"));
+            return Err(Fail::busy("the name server is stopping; ask another one"));
         }
         if self.saver(what).is_full() {
-            return Err(Fail::new(code::SYSTEM_BUSY, "too many changes wait for the disk; try again later"));
+            return Err(Fail::busy("too many changes wait for the disk; try again later"));
         }
         Ok(())
     }
@@ -281,7 +251,7 @@ impl Namesrv {
         self.check_saver(What::Kv)?;
         let value = asked.value.unwrap_or_default();
         let put = self.kv.put(&namespace, &key, &value);
-        put.map_err(|why| Fail::new(code::SYSTEM_ERROR, why.to_string()))?;
+        put.map_err(|why| Fail::error(why.to_string()))?;
         info!(namespace, key, "value set");
         self.kv_changed(&namespace)
     }
@@ -326,13 +296,13 @@ impl Namesrv {
     fn update_config(&mut self, request: &Request<'_>) -> Answered {
         self.check_saver(What::Settings)?;
         let text = std::str::from_utf8(request.body)
-            .map_err(|_| Fail::new(code::SYSTEM_ERROR, "the request body is not text in UTF-8"))?;
+            .map_err(|_| Fail::error("the request body is not text in UTF-8"))?;
         let changed = self.config.update_text(text).map_err(|errors| {
             if errors.iter().any(|error| matches!(error, UpdateError::Protected { .. })) {
                 return Fail::new(code::NO_PERMISSION, BLACK_LISTED);
             }
             let all: Vec<String> = errors.iter().take(10).map(ToString::to_string).collect();
-            Fail::new(code::SYSTEM_ERROR, all.join("; "))
+            Fail::error(all.join("; "))
         })?;
         if changed.is_empty() {
             return Ok(Answer::default());
@@ -343,6 +313,10 @@ impl Namesrv {
     }
 }
 
+fn bad_name(field: &str, why: BadText) -> Fail {
+    Fail::error(format!("the field '{field}' {why}"))
+}
+
 fn no_key() -> Fail {
-    Fail::new(code::SYSTEM_ERROR, "namespace or key is null")
+    Fail::error("namespace or key is null")
 }
