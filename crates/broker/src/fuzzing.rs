@@ -83,19 +83,8 @@ pub fn state(bytes: &[u8]) {
         Store::open(disk.handle(), options().for_store(), NOW.wall).expect("an empty directory");
     let topic = TopicName::new(STATE_TOPIC).expect("a name");
     let slot = store.slot(&topic, QueueId(0));
-    let draft = Draft {
-        topic: STATE_TOPIC,
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: NOW.wall,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 1).into(),
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: rest,
-        properties: properties.as_bytes(),
-    };
+    let host = ([127, 0, 0, 1], 1).into();
+    let draft = Draft::plain(host, STATE_TOPIC, QueueId(0), rest, properties.as_bytes());
     let dispatch = Dispatch::of(STATE_TOPIC, 0, properties.as_bytes());
     if store.append(NOW.wall, &draft, slot, &dispatch).is_err() {
         return;

@@ -307,20 +307,8 @@ impl Broker {
         properties: &'a [u8],
         body: &'a [u8],
     ) -> Draft<'a> {
-        let host = self.options.store_host;
-        Draft {
-            topic,
-            queue_id: QueueId(0),
-            flag: 0,
-            sys_flag: 0,
-            born_ms: now.wall,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_offset: 0,
-            body,
-            properties,
-        }
+        let plain = Draft::plain(self.options.store_host, topic, QueueId(0), body, properties);
+        Draft { born_ms: now.wall, ..plain }
     }
 
     /// Appends one message; the answer is the caller's to park.
@@ -395,6 +383,19 @@ impl Broker {
             prepared_offset: 0,
             body,
             properties: b"",
+        }
+    }
+
+    /// Where a message is appended that is for `queue` of `topic`: there, or put aside until its time.
+    pub(crate) fn place<'a>(
+        &mut self,
+        aside: Option<(u32, QueueId)>,
+        topic: &'a TopicName,
+        queue: QueueId,
+    ) -> (&'a str, QueueId, QueueSlot) {
+        match aside {
+            Some((_, queue)) => (SCHEDULE_TOPIC, queue, self.schedule_slot(queue)),
+            None => (topic.as_str(), queue, self.slot(topic, queue)),
         }
     }
 

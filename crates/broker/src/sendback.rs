@@ -7,7 +7,7 @@ use crate::{
     hint::{refused, shown},
     produce::{Origin, VERSION_3_4_9, dispatch},
     props::{self, Known},
-    topics::{PERM_WRITE, SCHEDULE_TOPIC},
+    topics::PERM_WRITE,
 };
 use kerolox_protocol::{
     Fail, GroupName, LogOffset, QueueId, TopicName, code,
@@ -123,26 +123,15 @@ impl Broker {
             props::push(&mut properties, "REAL_TOPIC", topic);
             props::push(&mut properties, "REAL_QID", &queue.to_string());
         }
-        let (to_topic, to_queue) = match aside {
-            Some((_, queue)) => (SCHEDULE_TOPIC, queue),
-            None => (topic.as_str(), queue),
-        };
+        let (to_topic, to_queue, slot) = self.place(aside, topic, queue);
         let draft = Draft {
             topic: to_topic,
             queue_id: to_queue,
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_ms: record.born_ms,
-            born_host: record.born_host,
             store_host: self.options.store_host,
             reconsume_times: record.reconsume_times.saturating_add(1),
             prepared_offset: 0,
-            body: record.body,
             properties: &properties,
-        };
-        let slot = match aside {
-            Some((_, queue)) => self.schedule_slot(queue),
-            None => self.slot(topic, queue),
+            ..Draft::from(record)
         };
         let dispatch = Dispatch { delay_level: level, ..dispatch(known) };
         let appended = self.store.append(from.now.wall, &draft, slot, &dispatch).map_err(refused)?;

@@ -15,7 +15,6 @@ use crate::{
     hint::refused,
     produce::{Origin, Target, sent},
     props::{self, Known},
-    topics::SCHEDULE_TOPIC,
 };
 use kerolox_net::Now;
 use kerolox_protocol::{
@@ -190,26 +189,14 @@ impl Broker {
         let queue = QueueId(queue);
         let sys_flag = half.sys_flag & !SYS_TRANSACTION_MASK | COMMIT;
         let aside = self.delay_queue(known.delay_level, sys_flag);
-        let (to_topic, to_queue) = match aside {
-            Some((_, queue)) => (SCHEDULE_TOPIC, queue),
-            None => (topic.as_str(), queue),
-        };
+        let (to_topic, to_queue, slot) = self.place(aside, &topic, queue);
         let draft = Draft {
             topic: to_topic,
             queue_id: to_queue,
-            flag: half.flag,
             sys_flag,
-            born_ms: half.born_ms,
-            born_host: half.born_host,
             store_host: self.options.store_host,
-            reconsume_times: half.reconsume_times,
             prepared_offset: half.physical_offset,
-            body: half.body,
-            properties: half.properties,
-        };
-        let slot = match aside {
-            Some((_, queue)) => self.schedule_slot(queue),
-            None => self.slot(&topic, queue),
+            ..Draft::from(half)
         };
         let dispatch = Dispatch::of(to_topic, sys_flag, half.properties);
         let appended = self.store.append(now.wall, &draft, slot, &dispatch).map_err(refused)?;

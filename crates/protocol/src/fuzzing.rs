@@ -168,19 +168,7 @@ pub fn records(bytes: &[u8]) {
     let mut at = 0;
     for found in record::parse_all(bytes) {
         let Ok(found) = found else { return };
-        let draft = record::Draft {
-            topic: found.topic,
-            queue_id: crate::QueueId(found.queue_id as u32),
-            flag: found.flag,
-            sys_flag: found.sys_flag,
-            born_ms: found.born_ms,
-            born_host: found.born_host,
-            store_host: found.store_host,
-            reconsume_times: found.reconsume_times,
-            prepared_offset: found.prepared_offset,
-            body: found.body,
-            properties: found.properties,
-        };
+        let draft = record::Draft::from(&found);
         let size = found.size as usize;
         // Longer topics than names may have are read, not written; and a short one in the wide form is
         // written in the narrow one.

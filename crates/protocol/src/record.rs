@@ -103,6 +103,50 @@ pub struct Draft<'a> {
 /// Largest property string.
 pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
+impl<'a> Draft<'a> {
+    /// A message that its broker writes itself: no flag, no time of a client, consumed by nobody yet.
+    pub fn plain(
+        host: SocketAddr,
+        topic: &'a str,
+        queue_id: QueueId,
+        body: &'a [u8],
+        properties: &'a [u8],
+    ) -> Draft<'a> {
+        Draft {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_ms: Millis(0),
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body,
+            properties,
+        }
+    }
+}
+
+impl<'a> From<&Record<'a>> for Draft<'a> {
+    /// The same message over again.
+    fn from(record: &Record<'a>) -> Draft<'a> {
+        Draft {
+            topic: record.topic,
+            queue_id: QueueId(record.queue_id.cast_unsigned()),
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_ms: record.born_ms,
+            born_host: record.born_host,
+            store_host: record.store_host,
+            reconsume_times: record.reconsume_times,
+            prepared_offset: record.prepared_offset,
+            body: record.body,
+            properties: record.properties,
+        }
+    }
+}
+
 impl Draft<'_> {
     /// Size of the record.
     pub fn encoded_len(&self) -> usize {

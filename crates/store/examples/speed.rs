@@ -52,20 +52,7 @@ fn run(store: &mut Store, mono: i64) {
 }
 
 fn draft<'a>(topic: &'a str, queue: u32, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
-    let host = ([127, 0, 0, 1], 10911).into();
-    Draft {
-        topic,
-        queue_id: QueueId(queue),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: Millis(0),
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body,
-        properties,
-    }
+    Draft::plain(([127, 0, 0, 1], 10911).into(), topic, QueueId(queue), body, properties)
 }
 
 fn append_and_read(options: Options) {

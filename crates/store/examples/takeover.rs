@@ -72,19 +72,7 @@ fn append(store: &mut Store, topic: &str, count: u32) {
     for (n, queue) in (0..count).zip(queues.iter().cycle()) {
         let slot = store.slot(&name, queue.id);
         let properties = format!("UNIQ_KEY\u{1}U{n}\u{2}TAGS\u{1}TagA\u{2}KEYS\u{1}k5");
-        let draft = Draft {
-            topic,
-            queue_id: queue.id,
-            flag: 0,
-            sys_flag: 0,
-            born_ms: Millis(0),
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_offset: 0,
-            body: &[b'x'; 500],
-            properties: properties.as_bytes(),
-        };
+        let draft = Draft::plain(host, topic, queue.id, &[b'x'; 500], properties.as_bytes());
         let dispatch = Dispatch::of(topic, 0, properties.as_bytes());
         if let Err(why) = store.append(Millis(0), &draft, slot, &dispatch) {
             println!("{why}");

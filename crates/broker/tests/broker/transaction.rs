@@ -175,19 +175,7 @@ fn a_half_that_another_broker_ended_is_left_alone() {
     // As 4.9 writes it, and as 5.x does, several in one.
     let topic = TopicName::new("RMQ_SYS_TRANS_OP_HALF_TOPIC").unwrap();
     let host = "10.0.0.7:10911".parse().unwrap();
-    let draft = Draft {
-        topic: &topic,
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: rig.now.wall,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: b"0,7,",
-        properties: b"TAGS\x01d\x02",
-    };
+    let draft = Draft::plain(host, &topic, QueueId(0), b"0,7,", b"TAGS\x01d\x02");
     let slot = rig.broker.store.slot(&topic, QueueId(0));
     let dispatch = Dispatch::of(&topic, 0, draft.properties);
     rig.broker.store.append(rig.now.wall, &draft, slot, &dispatch).unwrap();

@@ -119,19 +119,7 @@ fn send(store: &mut Store, now: Now, n: usize) -> Sent {
 }
 
 pub(super) fn draft<'a>(topic: &'a str, queue: u32, body: &'a [u8], properties: &'a str) -> Draft<'a> {
-    Draft {
-        topic,
-        queue_id: QueueId(queue),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: Millis(1),
-        born_host: ([127, 0, 0, 1], 4000).into(),
-        store_host: ([127, 0, 0, 1], 10911).into(),
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body,
-        properties: properties.as_bytes(),
-    }
+    Draft::plain(([127, 0, 0, 1], 10911).into(), topic, QueueId(queue), body, properties.as_bytes())
 }
 
 /// Runs what is due until nothing is.

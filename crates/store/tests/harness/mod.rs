@@ -36,19 +36,7 @@ pub fn options(flush: Flush) -> Options {
 }
 
 pub fn draft<'a>(topic: &'a str, queue: u32, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
-    Draft {
-        topic,
-        queue_id: QueueId(queue),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: Millis(1),
-        born_host: ([127, 0, 0, 1], 4000).into(),
-        store_host: ([127, 0, 0, 1], 10911).into(),
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body,
-        properties,
-    }
+    Draft::plain(([127, 0, 0, 1], 10911).into(), topic, QueueId(queue), body, properties)
 }
 
 /// What one append gave.
