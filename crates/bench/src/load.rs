@@ -72,7 +72,7 @@ pub fn run<S: Script>(
             }
             None => (0..window).for_each(|_| conn.ask(Instant::now())),
         }
-        conn.flush(&poll)?;
+        conn.flush(&poll, tally)?;
     }
     let mut counting: Option<(Instant, Cpu)> = None;
     let mut events = Vec::with_capacity(1024);
@@ -96,7 +96,7 @@ pub fn run<S: Script>(
         if rate.is_some() {
             for conn in conns.iter_mut().filter(|conn| conn.is_due(now)) {
                 conn.ask_due(now);
-                conn.flush(&poll).with_context(|| format!("write to {addr}"))?;
+                conn.flush(&poll, tally).with_context(|| format!("write to {addr}"))?;
             }
             let due = conns.iter().filter_map(Conn::due).min();
             wait = due.map_or(wait, |due| due.saturating_duration_since(Instant::now())).clamp(TICK, wait);
@@ -115,7 +115,7 @@ pub fn run<S: Script>(
             if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
                 conn.read(&mut chunk, tally).with_context(|| format!("read from {addr}"))?;
             }
-            conn.flush(&poll).with_context(|| format!("write to {addr}"))?;
+            conn.flush(&poll, tally).with_context(|| format!("write to {addr}"))?;
         }
     }
 }
@@ -171,7 +171,7 @@ impl<S: Script> Conn<S> {
                 Err(why) if why.kind() == ErrorKind::Interrupted => continue,
                 Err(why) => return Err(why.into()),
             };
-            tally.bytes += got as u64;
+            tally.received += got as u64;
             // The common case is whole answers: they are judged where they were read.
             if self.input.is_empty() {
                 let used = self.judge(&chunk[..got], tally)?;
@@ -215,11 +215,14 @@ impl<S: Script> Conn<S> {
         Ok(used)
     }
 
-    fn flush(&mut self, poll: &OwnedFd) -> Result<()> {
+    fn flush(&mut self, poll: &OwnedFd, tally: &mut Tally) -> Result<()> {
         let mut full = false;
         while self.written < self.output.len() && !full {
             match self.socket.write(&self.output[self.written..]) {
-                Ok(n) => self.written += n,
+                Ok(n) => {
+                    self.written += n;
+                    tally.sent += n as u64;
+                }
                 Err(why) if why.kind() == ErrorKind::WouldBlock => full = true,
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) => return Err(why.into()),

@@ -15,8 +15,10 @@ pub struct Report {
     pub rate: f64,
     /// Requests per second.
     pub requests: f64,
-    /// Body and header megabytes per second received or sent by the loader.
-    pub mb_per_s: f64,
+    /// Megabytes per second that the loader sent, whole frames.
+    pub sent_mb_per_s: f64,
+    /// Megabytes per second that it received.
+    pub received_mb_per_s: f64,
     /// Latency of a request in microseconds.
     pub latency_us: Latency,
     /// Answers with another code than success, by code.
@@ -62,8 +64,10 @@ pub struct Tally {
     pub messages: u64,
     /// Requests answered.
     pub requests: u64,
-    /// Bytes moved.
-    pub bytes: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
     /// Latencies in nanoseconds.
     pub latency: Histogram<u64>,
     /// Answers with another code than success.
@@ -74,12 +78,12 @@ impl Tally {
     /// Nothing yet.
     pub fn new() -> Result<Tally> {
         let latency = Histogram::new_with_bounds(100, 120_000_000_000, 3)?;
-        Ok(Tally { messages: 0, requests: 0, bytes: 0, latency, refused: Default::default() })
+        Ok(Tally { messages: 0, requests: 0, sent: 0, received: 0, latency, refused: Default::default() })
     }
 
     /// Forgets the warm-up.
     pub fn reset(&mut self) {
-        (self.messages, self.requests, self.bytes) = (0, 0, 0);
+        (self.messages, self.requests, self.sent, self.received) = (0, 0, 0, 0);
         self.latency.reset();
         self.refused.clear();
     }
@@ -105,7 +109,8 @@ impl Report {
             load,
             rate: tally.messages as f64 / seconds,
             requests: tally.requests as f64 / seconds,
-            mb_per_s: tally.bytes as f64 / seconds / 1e6,
+            sent_mb_per_s: tally.sent as f64 / seconds / 1e6,
+            received_mb_per_s: tally.received as f64 / seconds / 1e6,
             latency_us: Latency {
                 p50: us(0.5),
                 p90: us(0.9),
@@ -141,8 +146,8 @@ impl Report {
         let l = &self.latency_us;
         println!("{}", self.load);
         println!(
-            "  rate       {:>12.0} msg/s   {:.0} requests/s   {:.1} MB/s",
-            self.rate, self.requests, self.mb_per_s
+            "  rate       {:>12.0} msg/s   {:.0} requests/s   {:.1} MB/s sent, {:.1} received",
+            self.rate, self.requests, self.sent_mb_per_s, self.received_mb_per_s
         );
         println!(
             "  latency us p50 {:.0}   p90 {:.0}   p99 {:.0}   p99.9 {:.0}   p99.99 {:.0}   max {:.0}",

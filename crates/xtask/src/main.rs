@@ -48,6 +48,10 @@ cargo xtask compare [OPTIONS]  measure the rows of docs/performance.md against t
 fn main() -> Result<()> {
     std::env::set_current_dir(root())?;
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{USAGE}");
+        return Ok(());
+    }
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["verify"] => verify(true),
         ["verify", "--quick"] => verify(false),
@@ -66,7 +70,7 @@ fn main() -> Result<()> {
         ["instructions"] => instructions::run(false).map(drop),
         ["instructions", "--write"] => instructions::run(true).map(drop),
         ["compare", ..] => compare::run(&compare::Options::parse(&args[1..])?),
-        [] | ["help" | "--help" | "-h", ..] => {
+        [] | ["help", ..] => {
             print!("{USAGE}");
             Ok(())
         }

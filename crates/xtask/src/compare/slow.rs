@@ -171,7 +171,7 @@ fn caught_up(
 }
 
 fn catch_up_line(name: &str, ours: &CaughtUp, theirs: Option<&CaughtUp>) -> Line {
-    let mb = |found: &CaughtUp| found.pull.report["mb_per_s"].as_f64().unwrap_or(0.0);
+    let mb = |found: &CaughtUp| found.pull.report["received_mb_per_s"].as_f64().unwrap_or(0.0);
     // Through the page cache it came to 0.6 GB/s, and to 3.6 where something below this machine knew the bytes.
     let limit = ours.limit.0;
     let rises = |found: &CaughtUp| {
