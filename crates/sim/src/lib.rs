@@ -11,9 +11,8 @@
 //! | [`process`] | a running service: its outbox and lanes |
 //! | [`network`] | connections and what is on its way |
 //! | [`clients`] | a producer and a consumer that speak frames |
-//! | [`walk`] | the log, read by somebody else than the store |
-//! | [`rot`] | what the disk does in silence, and a ledger of it |
-//! | [`said`] | what servers say in their logs |
+//! | [`rec`], [`walk`] | a record and the log, read by somebody else than the store |
+//! | [`rot`], [`ledger`] | what the disk does in silence, and what it did |
 //! | [`oracle`] | the invariants |
 //! | [`random`], [`trace`] | chance, and what happened as one number |
 //!
@@ -27,7 +26,6 @@ pub mod oracle;
 pub mod process;
 pub mod random;
 pub mod rot;
-pub mod said;
 pub mod trace;
 pub mod walk;
 pub mod world;

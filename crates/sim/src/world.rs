@@ -27,7 +27,6 @@ use crate::{
     process::{Process, Running},
     random::Random,
     rot::Rot,
-    said::Said,
     trace::Trace,
 };
 use kerolox_broker::Broker;
@@ -35,6 +34,7 @@ use kerolox_namesrv::{MemoryFiles, Namesrv};
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::{Millis, frame::Codec};
 use kerolox_store::disk::memory::MemDisk;
+use kerolox_said::Said;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -182,8 +182,8 @@ pub struct World {
     rot_later: Vec<Rot>,
     /// Writes to come that get lost or go astray.
     strays: VecDeque<Rot>,
-    /// What the servers say in their logs.
-    said: Said,
+    /// What the servers say in their logs, where it matters.
+    said: Option<Said>,
 }
 
 /// One stream per part, so that a change in one leaves the others alone.
@@ -199,6 +199,7 @@ impl World {
     /// The world of a run, before anything has happened.
     pub fn new(options: &Options) -> World {
         // The options took the first numbers of the seed.
+        kerolox_said::prepare();
         let mut random = Random::new(options.seed ^ 0x005e_ed0f_0000_0001);
         let random = &mut random;
         let mut world = World {
@@ -236,7 +237,7 @@ impl World {
             is_sick: false,
             rot_later: Vec::new(),
             strays: VecDeque::new(),
-            said: Said::listen(options.has_rot()),
+            said: options.has_rot().then(Said::listen),
         };
         world.disk.set_capacity(options.deletion.and_then(|deletion| deletion.disk_bytes));
         let mut codec = || if random.chance(options.binary) { Codec::Binary } else { Codec::Json };

@@ -3,8 +3,9 @@
 
 mod harness;
 
-use harness::{LIMITS, World, options, said::Said};
+use harness::{LIMITS, World, options};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
+use kerolox_said::Said;
 use kerolox_store::{
     Boundary, Filled, Flush, Message, PlanStatus,
     disk::{

@@ -2,8 +2,9 @@
 
 mod harness;
 
-use harness::{World, read_all, said::Said};
+use harness::{World, read_all};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
+use kerolox_said::Said;
 use kerolox_store::{Flush, PlanStatus, QueueSlot, Refusal, Trimmed, Unread, disk::Disk};
 use std::path::Path;
 use tracing::Level;

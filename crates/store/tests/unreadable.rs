@@ -2,8 +2,9 @@
 
 mod harness;
 
-use harness::{LIMITS, Sent, World, options, said::Said};
+use harness::{LIMITS, Sent, World, options};
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset};
+use kerolox_said::Said;
 use kerolox_store::{
     Cause, Flush, Level, PlanStatus, Store,
     disk::{

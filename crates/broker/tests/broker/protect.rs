@@ -1,16 +1,13 @@
 //! Messages of protected topics, on a disk that fills up.
 
-#[path = "../../../store/tests/harness/said.rs"]
-pub mod said;
-
 use crate::{
     asks::{pull, send},
     rig::{Rig, options},
 };
 use kerolox_config::Names;
 use kerolox_protocol::{GroupName, TopicName, code};
+use kerolox_said::Said;
 use kerolox_store::disk::Disk;
-use said::Said;
 use std::path::Path;
 use tracing::Level;
 

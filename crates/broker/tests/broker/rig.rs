@@ -140,7 +140,7 @@ impl Rig {
     }
 
     pub fn on(disk: MemDisk, options: Options, now: Now) -> Rig {
-        crate::protect::said::prepare();
+        kerolox_said::prepare();
         let (broker, lines) = Broker::open(disk.handle(), options.clone(), now).unwrap();
         let mut rig = Rig {
             broker,

@@ -2,10 +2,10 @@
 
 use crate::{
     asks::*,
-    protect::said::Said,
     rig::{self, Ask, Rig},
 };
 use kerolox_protocol::{code, rpc::consume::PullRequest};
+use kerolox_said::Said;
 use std::path::Path;
 use tracing::Level;
 

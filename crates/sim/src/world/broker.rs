@@ -22,11 +22,13 @@ use kerolox_protocol::{
     header::Header,
     record,
 };
+use kerolox_said::Said;
 use kerolox_store::{
     QueueEntry, Refusal, checkpoint,
     disk::{Disk, Paths},
 };
 use std::{collections::BTreeMap, path::Path};
+use tracing::Level;
 
 pub(super) const ROOT: &str = "/store";
 /// So long after the last deletion queues must begin where the log does.
@@ -204,7 +206,8 @@ impl World {
 
     /// What the broker said in its log.
     pub(super) fn listen(&mut self) {
-        for line in self.said.take() {
+        let said = self.said.as_ref().map(Said::all).unwrap_or_default();
+        for (_, line) in said.into_iter().filter(|(level, _)| *level <= Level::WARN) {
             self.trace.note(self.now, format!("says: {line}"));
             self.oracle.said(&line);
         }

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub mod said;
-
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, TopicName, record::Draft};
 use kerolox_store::{
     AppendError, Appended, Dispatch, Filled, Flush, Now, Opened, Options, Plan, PlanStatus, ReadLimits,
@@ -70,7 +68,7 @@ impl World {
     }
 
     pub fn on(disk: MemDisk, options: Options) -> World {
-        said::prepare();
+        kerolox_said::prepare();
         let now = Now { wall: Millis(1_000_000), mono: Millis(0) };
         let (store, opened) = Store::open(disk.handle(), options.clone(), now.wall).unwrap();
         World { disk, options, store: Some(store), opened, now, jobs: Vec::new(), sent: Vec::new(), count: 0 }
