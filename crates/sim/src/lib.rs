@@ -20,11 +20,13 @@
 //! that users run.
 
 pub mod clients;
+pub mod ledger;
 pub mod network;
 pub mod options;
 pub mod oracle;
 pub mod process;
 pub mod random;
+pub mod rec;
 pub mod rot;
 pub mod trace;
 pub mod walk;

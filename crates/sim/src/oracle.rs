@@ -33,8 +33,9 @@ mod rot;
 
 use crate::{
     options::{DELAYS, Mode, Options},
-    rot::Ledger,
-    walk::{Place, Walk},
+    ledger::Ledger,
+    rec::Place,
+    walk::Walk,
 };
 pub use census::Shown;
 use deletion::{Deleted, Skip};

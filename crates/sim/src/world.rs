@@ -14,6 +14,7 @@
 
 mod broker;
 mod faults;
+mod layout;
 mod rot;
 mod traffic;
 

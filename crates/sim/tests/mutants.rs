@@ -1,41 +1,15 @@
 //! Planted bugs: the oracle must name the broken invariant within some seeds, and must find nothing in those
 //! same seeds without the bug. See `docs/mutants.md`.
 
-use kerolox_sim::{Failure, Mode, Options, Report, network::NodeId, options::Fault, run};
-use kerolox_store::{
-    disk::memory::Call,
-    mutant::{Mutant, plant},
-};
+mod planted;
 
-/// Seeds that a bug has to be found in.
-const SEEDS: u64 = 60;
-
-fn with(mutant: Option<Mutant>, options: &Options) -> Result<Report, Box<Failure>> {
-    plant(mutant);
-    let result = run(options);
-    plant(None);
-    result
-}
+use kerolox_sim::{Mode, Options, network::NodeId, options::Fault};
+use kerolox_store::{disk::memory::Call, mutant::Mutant};
+use planted::kills_in;
 
 /// Looks for `mutant` from `first` on; the invariant must be one of `expected`.
 fn kills(mutant: Mutant, mode: Mode, first: u64, expected: &[&str]) {
     kills_in(mutant, first, expected, |seed| Options::plain(seed, mode));
-}
-
-fn kills_in(mutant: Mutant, first: u64, expected: &[&str], draw: impl Fn(u64) -> Options) {
-    let found = (first..first + SEEDS).find_map(|seed| {
-        let options = draw(seed);
-        with(Some(mutant), &options).err().map(|failure| (options, failure))
-    });
-    let Some((options, failure)) = found else {
-        panic!("{mutant:?} lives through the seeds {first} to {}", first + SEEDS - 1)
-    };
-    let invariant = failure.violation.invariant;
-    println!("{mutant:?}: seed {} breaks {invariant}: {}", options.seed, failure.violation.text);
-    assert!(expected.contains(&invariant), "{mutant:?}: wanted one of {expected:?}, found {failure}");
-    if let Err(failure) = with(None, &options) {
-        panic!("without {mutant:?}: {failure}");
-    }
 }
 
 #[test]

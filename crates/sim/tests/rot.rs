@@ -1,16 +1,16 @@
 //! Disks that rot in silence: fixed seeds, seeds that once failed, and planted bugs that only damage can show.
 
+mod planted;
+
 use kerolox_sim::{
-    Failure, Mode, Options, Report,
+    Mode, Options, Report,
     network::NodeId,
     options::Fault,
     rot::{Rot, Victim},
     run,
 };
-use kerolox_store::mutant::{Mutant, plant};
-
-/// Seeds that a bug has to be found in.
-const SEEDS: u64 = 60;
+use kerolox_store::mutant::Mutant;
+use planted::kills_in;
 
 fn holds(seed: u64, mode: Mode) -> Report {
     run(&Options::rot(seed, mode)).unwrap_or_else(|failure| panic!("{failure}"))
@@ -98,44 +98,20 @@ fn a_place_that_is_lost_is_told() {
     holds(112, Mode::Async);
 }
 
-fn with(mutant: Option<Mutant>, options: &Options) -> Result<Report, Box<Failure>> {
-    plant(mutant);
-    let result = run(options);
-    plant(None);
-    result
-}
-
-/// As in `mutants.rs`, on disks that rot.
-fn kills(mutant: Mutant, first: u64, expected: &[&str], draw: impl Fn(u64) -> Options) {
-    let found = (first..first + SEEDS).find_map(|seed| {
-        let options = draw(seed);
-        with(Some(mutant), &options).err().map(|failure| (options, failure))
-    });
-    let Some((options, failure)) = found else {
-        panic!("{mutant:?} lives through the seeds {first} to {}", first + SEEDS - 1)
-    };
-    let invariant = failure.violation.invariant;
-    println!("{mutant:?}: seed {} breaks {invariant}: {}", options.seed, failure.violation.text);
-    assert!(expected.contains(&invariant), "{mutant:?}: wanted one of {expected:?}, found {failure}");
-    if let Err(failure) = with(None, &options) {
-        panic!("without {mutant:?}: {failure}");
-    }
-}
-
 #[test]
 fn cutting_the_log_at_damage_is_found_by_a_rotten_disk() {
-    kills(Mutant::TruncateAtDamage, 1, &["I1", "I3", "I6"], |seed| Options::rot(seed, Mode::Async));
+    kills_in(Mutant::TruncateAtDamage, 1, &["I1", "I3", "I6"], |seed| Options::rot(seed, Mode::Async));
 }
 
 #[test]
 fn ignoring_checksums_is_found_by_a_rotten_disk() {
-    kills(Mutant::CrcIgnored, 1, &["I2", "I4", "rot"], |seed| Options::rot(seed, Mode::Async));
+    kills_in(Mutant::CrcIgnored, 1, &["I2", "I4", "rot"], |seed| Options::rot(seed, Mode::Async));
 }
 
 /// Writes that land where a record begins, and kills after which they are met.
 #[test]
 fn believing_a_record_of_elsewhere_is_found_by_a_rotten_disk() {
-    kills(Mutant::PositionUnchecked, 1, &["I2", "I3", "I4", "I9", "I12", "I13", "I15", "rot"], |seed| {
+    kills_in(Mutant::PositionUnchecked, 1, &["I2", "I3", "I4", "I9", "I12", "I13", "I15", "rot"], |seed| {
         let stray = Fault::Rot(Rot::StrayWrite { into: Victim::Log });
         let one = |n: i64| [(2_000 + 900 * n, stray), (2_500 + 900 * n, Fault::Kill(NodeId::Broker))];
         let faults = (0..20).flat_map(one).collect();

@@ -3,7 +3,8 @@
 use super::Oracle;
 use crate::{
     oracle::RETRY_PREFIX,
-    walk::{DELAY_TOPIC, HALF_TOPIC, Rec, Walk},
+    rec::{DELAY_TOPIC, HALF_TOPIC, Rec},
+    walk::Walk,
 };
 use std::collections::BTreeMap;
 

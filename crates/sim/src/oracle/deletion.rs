@@ -4,7 +4,7 @@
 //! begins at its first message that is left; offsets go on as if nothing had been deleted; nothing comes back.
 
 use super::Oracle;
-use crate::walk::{Rec, Walk};
+use crate::{rec::Rec, walk::Walk};
 use std::{collections::BTreeSet, ops::Range};
 
 /// What is known of deletion.

@@ -1,7 +1,7 @@
 //! The index against the log: every key finds every record that has it, and nothing else.
 
 use super::Oracle;
-use crate::walk::{Walk, key_hash};
+use crate::{rec::key_hash, walk::Walk};
 use std::collections::BTreeSet;
 
 impl Oracle {

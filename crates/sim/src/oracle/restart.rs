@@ -3,7 +3,8 @@
 use super::{Oracle, Sent};
 use crate::{
     options::Mode,
-    walk::{Rec, Walk},
+    rec::{Place, Rec},
+    walk::Walk,
 };
 
 /// How the broker ended.

@@ -7,8 +7,9 @@
 
 use super::{Oracle, RETRY_PREFIX, Seen};
 use crate::{
-    rot::Lost,
-    walk::{Place, Rec, STATE_TOPIC, Walk},
+    ledger::Lost,
+    rec::{Place, Rec, STATE_TOPIC},
+    walk::Walk,
 };
 use std::{collections::BTreeSet, ops::Range};
 

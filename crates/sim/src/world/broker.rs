@@ -2,7 +2,7 @@
 
 use super::{
     Event, STOP_MS, Slot, World,
-    rot::{INDEX_KEYS, INDEX_SLOTS},
+    layout::{INDEX_KEYS, INDEX_SLOTS, LOG_DIR, ROOT},
     traffic::BROKER,
 };
 use crate::{
@@ -30,14 +30,12 @@ use kerolox_store::{
 use std::{collections::BTreeMap, path::Path};
 use tracing::Level;
 
-pub(super) const ROOT: &str = "/store";
 /// So long after the last deletion queues must begin where the log does.
 const QUIET_MS: i64 = 20_000;
 /// So long may it take to read everything from the start.
 const AUDIT_MS: i64 = 60_000;
 /// So long may it take to find damage that nothing stands behind.
 const REPORT_MS: i64 = 10_000;
-pub(super) const LOG_DIR: &str = "/store/commitlog";
 
 fn load(role: Role, words: &[String]) -> Result<Loaded, String> {
     let env = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());

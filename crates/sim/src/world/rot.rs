@@ -3,11 +3,16 @@
 //! Places are drawn when it happens, of what is there then: of the log only what is flushed, so that no power cut
 //! makes it good again, and what lies behind its end.
 
-use super::{World, broker::LOG_DIR, broker::ROOT};
+use super::{
+    World,
+    layout::{INDEX_KEYS, INDEX_SLOTS, LOG_DIR, ROOT},
+};
 use crate::{
+    ledger::Lost,
     options::DELAYS,
-    rot::{Harm, Lost, Rot, SECTOR, Victim},
-    walk::{Walk, body_in, rec_at},
+    rec::{body_in, rec_at},
+    rot::{Harm, Rot, SECTOR, Victim},
+    walk::Walk,
 };
 use kerolox_protocol::record::{self, BLANK_BYTES, Entry};
 use kerolox_store::disk::{
@@ -19,10 +24,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Slots of an index file, as the broker is told.
-pub(super) const INDEX_SLOTS: u64 = 100;
-/// Keys of one.
-pub(super) const INDEX_KEYS: u64 = 400;
 /// Bytes before the slots of an index file.
 const INDEX_HEADER: u64 = 40;
 /// Bytes of an entry, of a queue or of the index.
