@@ -50,8 +50,8 @@ pub struct Ctx<'a> {
     pub random: &'a mut Random,
     /// The judge.
     pub oracle: &'a mut Oracle,
-    /// The frame comes from a life of the broker that has ended.
-    pub stale: bool,
+    /// In which life the broker sent the frame: it may have ended since.
+    pub life: u32,
     /// For numbers of connections.
     pub network: &'a mut Network,
     /// What is to be done, in order.

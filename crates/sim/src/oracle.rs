@@ -26,14 +26,15 @@
 mod census;
 mod deletion;
 mod index;
+mod late;
 mod locks;
 mod offsets;
 mod restart;
 mod rot;
 
 use crate::{
-    options::{DELAYS, Mode, Options},
     ledger::Ledger,
+    options::{DELAYS, Mode, Options},
     rec::Place,
     walk::Walk,
 };
@@ -41,6 +42,7 @@ pub use census::Shown;
 use deletion::{Deleted, Skip};
 use offsets::Offsets;
 pub use offsets::Table;
+use restart::Ending;
 pub use restart::{Before, Crash};
 use std::collections::BTreeMap;
 
@@ -109,8 +111,8 @@ pub struct Ack {
     pub ms: i64,
     /// Whether it promises what the mode promises.
     pub promised: bool,
-    /// It was sent by an earlier life of the broker than the present one.
-    pub stale: bool,
+    /// The life of the broker that sent it.
+    pub life: u32,
 }
 
 /// A message that a producer made.
@@ -193,6 +195,8 @@ pub struct Seen<'a> {
     pub crc: u32,
     /// It is the one that the record tells; otherwise its reader knows that it is damaged.
     pub is_sound: bool,
+    /// The life of the broker that sent it.
+    pub life: u32,
 }
 
 /// Acknowledged messages of a producer in a queue by their number: queue offset, position in the log.
@@ -227,8 +231,10 @@ pub struct Oracle {
     pub rot: Ledger,
     rotten: rot::Rotten,
     rots: bool,
-    /// The log that the present life of the broker began with, and how the one before ended.
-    pub(crate) began: Option<(Crash, Walk)>,
+    /// How the lives of the broker ended, from the first on.
+    pub(crate) endings: Vec<Ending>,
+    /// The log that the present one began with, if it is not the first.
+    pub(crate) began: Walk,
     /// The store of this life refuses for good since then, for this cause.
     poisoned: Option<(i64, String)>,
     refusals: u64,
@@ -269,7 +275,8 @@ impl Oracle {
             rot: Ledger::default(),
             rotten: rot::Rotten::default(),
             rots: options.has_rot(),
-            began: None,
+            endings: Vec::new(),
+            began: Walk::default(),
             poisoned: None,
             refusals: 0,
             violations: Vec::new(),
@@ -327,10 +334,10 @@ impl Oracle {
         let (delayed, place) =
             (sent.level.is_some() || sent.half.is_some(), (sent.topic.clone(), sent.queue, offset));
         let key = (sent.producer, sent.topic.clone(), sent.queue);
-        let (n, at, stale) = (sent.n, ack.at, ack.stale);
-        sent.ack = Some(ack);
+        let (n, at) = (sent.n, ack.at);
+        sent.ack = Some(ack.clone());
         let is_lost = self.rot.was(at, id);
-        if is_lost || (stale && self.is_too_late(id, at)) || delayed {
+        if is_lost || self.came_too_late(id, &ack) || delayed {
             return;
         }
         let order = self.order.entry(key).or_default();
@@ -342,25 +349,6 @@ impl Oracle {
             self.violated("I5", format!("{id} is at {offset}, its predecessor {earlier} at {before}"));
         }
         self.bind(place, id, at, false);
-    }
-
-    /// An acknowledgement that was on its way while the broker died: what it promised may be gone already.
-    fn is_too_late(&mut self, id: &str, at: u64) -> bool {
-        let Some((crash, walk)) = &self.began else { return false };
-        if at < walk.first || walk.at(at).is_some_and(|rec| rec.id.as_deref() == Some(id)) {
-            return false;
-        }
-        let may = self.mode == Mode::Async && *crash == Crash::PowerCut;
-        if let Some(sent) = self.sent.get_mut(id) {
-            sent.lost = true;
-        }
-        if !may {
-            self.violated(
-                "I1",
-                format!("{id} was acknowledged at {at} just before the broker ended, and is gone"),
-            );
-        }
-        true
     }
 
     /// A refusal was received.
@@ -380,6 +368,7 @@ impl Oracle {
         if self.saw_rotten(seen, now) {
             return;
         }
+        let is_gone = self.was_read_too_late(seen);
         let altered = self.may_be_altered(seen.crc);
         let (topic, queue, offset) = &seen.place;
         let Some(sent) = self.sent.get_mut(seen.id).filter(|sent| !altered || sent.crc == seen.crc) else {
@@ -397,10 +386,11 @@ impl Oracle {
             if again { sent.back.given > 0 } else { sent.topic == *topic && sent.queue == *queue };
         let as_sent = (right_place || altered) && sent.crc == seen.crc;
         let unwanted = sent.half.is_some_and(|half| !half.commit || half.told == 0);
-        let gone = !again && sent.lost && sent.ack.as_ref().is_some_and(|ack| ack.at == seen.at);
-        let first = sent.seen_ms.is_none() && !again;
-        if !again {
-            sent.seen_ms.get_or_insert(now);
+        let is_back =
+            !again && !is_gone && sent.lost && sent.ack.as_ref().is_some_and(|ack| ack.at == seen.at);
+        let first = sent.seen_ms.is_none() && !again && !is_gone;
+        if first {
+            sent.seen_ms = Some(now);
         }
         let late = (first && sent.probe)
             .then(|| sent.ack.as_ref().map(|ack| now - ack.ms))
@@ -416,13 +406,15 @@ impl Oracle {
         if again {
             self.happened("a message came again");
         }
-        if gone {
+        if is_back {
             self.violated("I3", format!("{} was lost in a power cut and is back", seen.id));
         }
         if let Some(ms) = late {
             self.violated("I9", format!("{} reached a waiting consumer only after {ms} ms", seen.id));
         }
-        self.bind(seen.place.clone(), seen.id, seen.at, true);
+        if !is_gone {
+            self.bind(seen.place.clone(), seen.id, seen.at, true);
+        }
     }
 
     /// A consumer asks the broker to bring a message again.
@@ -432,10 +424,10 @@ impl Oracle {
         }
     }
 
-    /// The broker said that it will.
-    pub fn back_acked(&mut self, id: &str) {
-        // What was to bring it again may be damaged already.
-        let is_lost = self.has_rotten(id);
+    /// The broker said in that life that it will.
+    pub fn back_acked(&mut self, id: &str, life: u32) {
+        // What was to bring it again may be damaged already, or lost with the end of that life.
+        let is_lost = self.has_rotten(id) || self.may_be_undone(life);
         if let Some(sent) = self.sent.get_mut(id) {
             sent.back.owed = sent.back.seen < sent.back.given && !is_lost;
             sent.back.since = self.written;
@@ -449,12 +441,13 @@ impl Oracle {
         }
     }
 
-    /// The broker said that the transaction is ended so.
-    pub fn ended(&mut self, id: &str) {
+    /// The broker said in that life that the transaction is ended so.
+    pub fn ended(&mut self, id: &str, life: u32) {
         let Some(half) = self.sent.get_mut(id).and_then(|sent| sent.half.as_mut()) else { return };
         half.ended = true;
         let what = if half.commit { "a transaction was committed" } else { "a transaction was rolled back" };
         self.happened(what);
+        self.ended_too_late(id, life);
     }
 
     /// A consumer asked from `from` and got a record of another offset.

@@ -34,8 +34,8 @@ use kerolox_broker::Broker;
 use kerolox_namesrv::{MemoryFiles, Namesrv};
 use kerolox_net::{ConnId, Now};
 use kerolox_protocol::{Millis, frame::Codec};
-use kerolox_store::disk::memory::MemDisk;
 use kerolox_said::Said;
+use kerolox_store::disk::memory::MemDisk;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -199,8 +199,8 @@ struct Randoms {
 impl World {
     /// The world of a run, before anything has happened.
     pub fn new(options: &Options) -> World {
-        // The options took the first numbers of the seed.
         kerolox_said::prepare();
+        // The options took the first numbers of the seed.
         let mut random = Random::new(options.seed ^ 0x005e_ed0f_0000_0001);
         let random = &mut random;
         let mut world = World {
@@ -558,7 +558,7 @@ impl World {
             random: &mut self.random.clients,
             oracle: &mut self.oracle,
             network: &mut self.network,
-            stale: false,
+            life: self.broker.life,
             actions: Vec::new(),
         };
         act(&mut *client, &mut ctx);
@@ -576,10 +576,9 @@ impl World {
     }
 
     fn hand_over(&mut self, number: usize, conn: ConnId, frames: &[Received], life: u32) {
-        let stale = life != self.broker.life;
         for frame in frames {
             self.with_client(number, |client, ctx| {
-                ctx.stale = stale;
+                ctx.life = life;
                 client.frame(ctx, conn, frame);
             });
         }

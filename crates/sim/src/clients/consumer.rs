@@ -271,7 +271,7 @@ impl Consumer {
     fn on_back(&mut self, ctx: &mut Ctx<'_>, id: &str, frame: &Received) {
         let Some(back) = self.backs.get_mut(id) else { return };
         if frame.header.code == code::SUCCESS {
-            ctx.oracle.back_acked(id);
+            ctx.oracle.back_acked(id, ctx.life);
         } else if back.tries < 5 {
             back.asked = false;
             return;
@@ -347,7 +347,7 @@ impl Consumer {
 fn passed(ctx: &mut Ctx<'_>, queue: &Queue, from: i64, to: i64) {
     if to < from {
         ctx.oracle.gap(&(queue.0.clone(), queue.1, to), from);
-    } else if to > from && !ctx.stale {
+    } else if to > from && !ctx.oracle.has_ended(ctx.life) {
         ctx.oracle.skipped(&queue.0, queue.1, from, to);
     }
 }
@@ -374,7 +374,8 @@ fn read(
         passed(ctx, queue, next, record.queue_offset.max(next));
         let id = properties::get_str(record.properties, "UNIQ_KEY").unwrap_or("?");
         let at = u64::try_from(record.physical_offset).unwrap_or(0);
-        let seen = Seen { place, id, at, crc: record::crc(record.body), is_sound: record.crc_matches() };
+        let (crc, is_sound) = (record::crc(record.body), record.crc_matches());
+        let seen = Seen { place, id, at, crc, is_sound, life: ctx.life };
         match audits {
             true => ctx.oracle.audited(&seen, ctx.now.mono.0),
             false => ctx.oracle.seen(&seen, ctx.now.mono.0),

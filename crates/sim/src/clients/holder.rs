@@ -74,7 +74,7 @@ impl Holder {
             ctx.oracle.unlocked(*queue, &self.id);
         }
         for queue in &granted {
-            ctx.oracle.locked(*queue, &self.id, asked + TRUST_MS, ctx.now.mono.0);
+            ctx.oracle.locked(*queue, &self.id, asked + TRUST_MS, (ctx.now.mono.0, ctx.life));
         }
         self.held = granted;
     }

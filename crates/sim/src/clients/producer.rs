@@ -244,12 +244,7 @@ impl Producer {
                         let ending = Ending { at, offset, commit, not_before, waiting: false, tries: 0 };
                         self.endings.insert(id.clone(), ending);
                     }
-                    ctx.oracle.acked(
-                        id,
-                        Ack { at: at.0, ms: now, promised, stale: ctx.stale },
-                        offset,
-                        asked,
-                    );
+                    ctx.oracle.acked(id, Ack { at: at.0, ms: now, promised, life: ctx.life }, offset, asked);
                 }
                 None => ctx.oracle.violated("wire", format!("no message id: {}", reply.msg_id)),
             }
@@ -283,7 +278,7 @@ impl Producer {
     fn on_end(&mut self, ctx: &mut Ctx<'_>, id: &str, frame: &Received) {
         let Some(ending) = self.endings.get_mut(id) else { return };
         if frame.header.code == code::SUCCESS {
-            ctx.oracle.ended(id);
+            ctx.oracle.ended(id, ctx.life);
         } else if ending.tries < 5 {
             ending.waiting = false;
             ending.not_before = ctx.ms() + 300;

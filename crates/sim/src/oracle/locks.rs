@@ -3,8 +3,12 @@
 use super::Oracle;
 
 impl Oracle {
-    /// A client was told that it holds a queue; it trusts that until then.
-    pub fn locked(&mut self, queue: i32, client: &str, until: i64, now: i64) {
+    /// A client was told that it holds a queue, by that life of the broker; it trusts that until then.
+    pub fn locked(&mut self, queue: i32, client: &str, until: i64, (now, life): (i64, u32)) {
+        if self.since(life).iter().any(|ending| ending.forgot_locks) {
+            // Nobody else knows of it any more.
+            return self.unlocked(queue, client);
+        }
         let new = (client.to_owned(), until);
         let before = self.holders.insert(queue, new);
         match before {

@@ -1,6 +1,6 @@
 //! What a start after a crash may and may not have changed.
 
-use super::{Oracle, Sent};
+use super::{Ack, Oracle, Sent};
 use crate::{
     options::Mode,
     rec::{Place, Rec},
@@ -38,6 +38,67 @@ pub struct Before {
     pub torn_from: Option<u64>,
 }
 
+/// What the end of a life of the broker may have taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    mode: Mode,
+    crash: Crash,
+    ms: i64,
+    /// Everything before had to stay.
+    kept: u64,
+    /// See [`Before::cut_from`].
+    cut_from: Option<u64>,
+    /// Notes of who holds what may be gone.
+    pub(super) forgot_locks: bool,
+}
+
+impl Sent {
+    /// Whether it was committed, so that it stands in a log that begins at `first`.
+    pub(super) fn is_to_stay(&self, first: u64) -> bool {
+        let committed = self.half.is_some_and(|half| half.commit && half.ended);
+        let deleted = self.deleted || self.ack.as_ref().is_some_and(|ack| ack.at < first);
+        committed && !deleted && !self.lost && !self.rotten
+    }
+}
+
+impl Ending {
+    fn new(before: &Before, mode: Mode, loses_notes: bool) -> Ending {
+        let kept = match before.crash {
+            Crash::PowerCut => before.flushed,
+            Crash::Killed | Crash::Stopped => before.written,
+        };
+        Ending {
+            mode,
+            crash: before.crash,
+            ms: before.ms,
+            kept: kept.min(before.cut_from.unwrap_or(u64::MAX)),
+            cut_from: before.cut_from,
+            forgot_locks: loses_notes || mode == Mode::Async && before.crash == Crash::PowerCut,
+        }
+    }
+
+    /// A record that was shown to readers: in the synchronous mode only durable ones are.
+    pub(super) fn may_take_shown(&self, at: u64) -> bool {
+        self.crash == Crash::PowerCut && self.mode == Mode::Async && at >= self.kept || self.is_cut(at)
+    }
+
+    /// A record that was acknowledged. `flushed_after_ms`: one that was acknowledged so long before is durable.
+    pub(super) fn may_take_acked(&self, ack: &Ack, flushed_after_ms: Option<i64>) -> bool {
+        let is_recent = flushed_after_ms.is_none_or(|after| self.ms - ack.ms <= after);
+        let is_unsafe = !ack.promised || self.mode == Mode::Async && is_recent;
+        self.crash == Crash::PowerCut && ack.at >= self.kept && is_unsafe || self.is_cut(ack.at)
+    }
+
+    fn is_cut(&self, at: u64) -> bool {
+        self.cut_from.is_some_and(|cut| at >= cut)
+    }
+
+    /// Something that was said to be done, and of which it is not known where it stands in the log.
+    pub(super) fn may_undo(&self) -> bool {
+        self.crash == Crash::PowerCut && self.mode == Mode::Async || self.cut_from.is_some()
+    }
+}
+
 impl Oracle {
     /// Compares the log before a crash with what the next start made of it.
     pub fn restarted(&mut self, before: &Before, after: &Walk) {
@@ -45,24 +106,20 @@ impl Oracle {
         if let Some(cut) = before.cut_from {
             self.cut_from(cut, &before.walk);
         }
-        let (refuses, notes) = (self.refuses, self.rotten.notes);
-        if refuses || notes || self.mode == Mode::Async && before.crash == Crash::PowerCut {
+        let ending = Ending::new(before, self.mode, self.refuses || self.rotten.notes);
+        if ending.forgot_locks {
             // What was noted last may be gone, and nobody promised more.
             self.holders.clear();
         } else if !self.holders.is_empty() {
             self.happened("a start with locks");
         }
-        let kept = match before.crash {
-            Crash::PowerCut => before.flushed,
-            Crash::Killed | Crash::Stopped => before.written,
-        };
-        let kept = kept.min(before.cut_from.unwrap_or(u64::MAX));
         self.judge_first(before, after);
-        self.judge_records(before, after, kept);
-        self.judge_acks(before, after, kept);
-        self.judge_places(before, after, kept);
+        self.judge_records(before, after, ending.kept);
+        self.judge_acks(before, after, &ending);
+        self.judge_places(after, &ending);
         self.first = after.first;
-        self.began = Some((before.crash, after.clone()));
+        self.began = after.clone();
+        self.endings.push(ending);
     }
 
     /// What was deleted stays so; only a power cut may undo the last of it.
@@ -117,9 +174,7 @@ impl Oracle {
         }
     }
 
-    fn judge_acks(&mut self, before: &Before, after: &Walk, kept: u64) {
-        let flushed_after = self.flushed_after_ms;
-        let mode = self.mode;
+    fn judge_acks(&mut self, before: &Before, after: &Walk, ending: &Ending) {
         let mut lost = Vec::new();
         for (id, sent) in &mut self.sent {
             let Some(ack) = sent.ack.as_ref().filter(|_| !sent.lost) else { continue };
@@ -132,11 +187,7 @@ impl Oracle {
             if self.rot.was(ack.at, id) {
                 continue;
             }
-            let recent = flushed_after.is_none_or(|after| before.ms - ack.ms <= after);
-            let may = before.crash == Crash::PowerCut
-                && (!ack.promised || mode == Mode::Async && ack.at >= kept && recent)
-                || before.cut_from.is_some_and(|cut| ack.at >= cut);
-            if !may {
+            if !ending.may_take_acked(ack, self.flushed_after_ms) {
                 lost.push(format!("{id}, acknowledged at {} ms, {:?}, gone after {:?} at {} ms (written {}, flushed {}, now {})",
                     ack.ms, ack, before.crash, before.ms, before.written, before.flushed, after.end));
             }
@@ -146,30 +197,27 @@ impl Oracle {
         for text in lost {
             self.violated("I1", text);
         }
-        self.judge_ends(before, after);
+        self.judge_ends(after, ending);
         self.order.values_mut().for_each(|order| order.retain(|_, (_, at)| *at < after.end));
         self.forget_unacked(after);
     }
 
     /// What was committed stays committed, and what was given back comes again, within the mode's promise.
-    fn judge_ends(&mut self, before: &Before, after: &Walk) {
-        let may = before.crash == Crash::PowerCut && self.mode == Mode::Async || before.cut_from.is_some();
+    fn judge_ends(&mut self, after: &Walk, ending: &Ending) {
         let there: std::collections::BTreeSet<(&str, &str)> =
             after.records.iter().filter_map(|rec| Some((rec.id.as_deref()?, rec.topic.as_str()))).collect();
         let mut broken = Vec::new();
         for (id, sent) in &mut self.sent {
-            if may {
+            if ending.may_undo() {
                 sent.back.owed = false;
             }
-            let committed = sent.half.is_some_and(|half| half.commit && half.ended);
-            let deleted = sent.deleted || sent.ack.as_ref().is_some_and(|ack| ack.at < after.first);
-            if !committed || deleted || sent.lost || sent.rotten || there.contains(&(id, &sent.topic)) {
+            if !sent.is_to_stay(after.first) || there.contains(&(id, &sent.topic)) {
                 continue;
             }
-            if may {
+            if ending.may_undo() {
                 sent.lost = true;
             } else {
-                broken.push(format!("{id} was committed and is gone after {:?}", before.crash));
+                broken.push(format!("{id} was committed and is gone after {:?}", ending.crash));
             }
         }
         for text in broken {
@@ -189,10 +237,9 @@ impl Oracle {
         self.sent.iter_mut().for_each(gone);
     }
 
-    fn judge_places(&mut self, before: &Before, after: &Walk, kept: u64) {
+    fn judge_places(&mut self, after: &Walk, ending: &Ending) {
         let mut broken = Vec::new();
-        let ahead = &mut self.ahead;
-        let sync = self.mode == Mode::Sync && before.cut_from.is_none();
+        let mut gone = Vec::new();
         self.places.retain(|place, known| {
             // Of what was deleted the place stays taken.
             if known.at < after.first {
@@ -206,13 +253,11 @@ impl Oracle {
                     && (rec.topic.as_str(), rec.queue, rec.offset) == (place.0.as_str(), place.1, place.2)
             });
             if !there {
-                // In the synchronous mode only durable records are shown.
-                if known.seen && (known.at < kept || sync) {
+                if known.seen && !ending.may_take_shown(known.at) {
                     broken.push(format!("{place:?} was read as {} at {} and is gone", known.id, known.at));
                 }
                 if known.seen {
-                    let ahead = ahead.entry((place.0.clone(), place.1)).or_default();
-                    *ahead = (*ahead).max(place.2 + 1);
+                    gone.push(place.clone());
                 }
             }
             there
@@ -220,5 +265,12 @@ impl Oracle {
         for text in broken {
             self.violated("I3", text);
         }
+        gone.iter().for_each(|place| self.goes_ahead(place));
+    }
+
+    /// A consumer goes on behind a place that is empty now.
+    pub(super) fn goes_ahead(&mut self, (topic, queue, offset): &Place) {
+        let ahead = self.ahead.entry((topic.clone(), *queue)).or_default();
+        *ahead = (*ahead).max(offset + 1);
     }
 }
