@@ -7,30 +7,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Targets of a crate, and what each of them begins with.
+type Seeded = (&'static [(&'static str, fn(&[u8]))], fn(&str) -> Vec<Vec<u8>>);
+
+const OTHERS: &[Seeded] = &[
+    (kerolox_store::fuzzing::TARGETS, kerolox_store::fuzzing::seeds),
+    (kerolox_broker::fuzzing::TARGETS, kerolox_broker::fuzzing::seeds),
+    (kerolox_config::fuzzing::TARGETS, kerolox_config::fuzzing::seeds),
+    (kerolox_namesrv::fuzzing::TARGETS, kerolox_namesrv::fuzzing::seeds),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut written = wire(here)?;
-    let named = |names: Vec<&'static str>, seeds: fn(&str) -> Vec<Vec<u8>>| {
-        names.into_iter().map(|name| (name, seeds(name))).collect::<Vec<_>>()
-    };
-    let mut all =
-        named(kerolox_store::fuzzing::TARGETS.iter().map(|t| t.0).collect(), kerolox_store::fuzzing::seeds);
-    all.extend(named(
-        kerolox_broker::fuzzing::TARGETS.iter().map(|t| t.0).collect(),
-        kerolox_broker::fuzzing::seeds,
-    ));
-    all.extend(named(
-        kerolox_config::fuzzing::TARGETS.iter().map(|t| t.0).collect(),
-        kerolox_config::fuzzing::seeds,
-    ));
-    all.extend(named(
-        kerolox_namesrv::fuzzing::TARGETS.iter().map(|t| t.0).collect(),
-        kerolox_namesrv::fuzzing::seeds,
-    ));
-    for (target, seeds) in all {
-        for (n, seed) in seeds.iter().enumerate() {
-            fs::write(folder(here, target)?.join(format!("seed-{n}")), seed)?;
-            written += 1;
+    for (targets, seeds) in OTHERS {
+        for (target, _) in *targets {
+            for (n, seed) in seeds(target).iter().enumerate() {
+                fs::write(folder(here, target)?.join(format!("seed-{n}")), seed)?;
+                written += 1;
+            }
         }
     }
     println!("{written} seeds");

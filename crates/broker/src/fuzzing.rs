@@ -97,38 +97,11 @@ pub fn state(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::{
-        prelude::*,
-        sample::Index,
-        test_runner::{RngAlgorithm, TestRng, TestRunner},
-    };
 
-    /// The same every time.
     #[test]
     fn any_state_is_taken_or_refused_with_a_reason() {
         for (name, target) in TARGETS {
-            let seeds = seeds(name);
-            seeds.iter().for_each(|seed| target(seed));
-            let mutations = proptest::collection::vec((any::<Index>(), any::<u8>(), 0..4u8), 1..5);
-            let config =
-                ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
-            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-            let run =
-                TestRunner::new_with_rng(config, rng).run(&(any::<Index>(), mutations), |(seed, all)| {
-                    let mut bytes = seed.get(&seeds).clone();
-                    for (at, byte, what) in all {
-                        let at = at.index(bytes.len());
-                        match what {
-                            0 => bytes[at] = byte,
-                            1 => bytes.insert(at, byte),
-                            2 => bytes[at] = b'9',
-                            _ => bytes.truncate(at.max(1)),
-                        }
-                    }
-                    target(&bytes);
-                    Ok(())
-                });
-            run.unwrap_or_else(|why| panic!("{name}: {why}"));
+            kerolox_smoke::on_mutations(name, target, &seeds(name), 150);
         }
     }
 }

@@ -67,31 +67,30 @@ pub fn config_text(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::{
-        prelude::*,
-        test_runner::{RngAlgorithm, TestRng, TestRunner},
-    };
+    use proptest::prelude::*;
 
-    /// The same every time.
     #[test]
     fn any_text_is_read_or_its_problems_are_named() {
-        let seeds = seeds("config_text");
-        seeds.iter().for_each(|seed| config_text(seed));
+        for (name, target) in TARGETS {
+            kerolox_smoke::on_mutations(name, target, &seeds(name), 200);
+        }
+    }
+
+    /// Mutations hardly ever name another key.
+    #[test]
+    fn any_value_of_any_key_is_read_or_its_problem_is_named() {
         let keys: Vec<_> = crate::keys_of(Role::Broker).iter().flat_map(|keys| keys.iter()).collect();
         let value = prop_oneof!["[0-9]{1,20}", "[-a-zA-Z0-9:;./ ]{0,20}", any::<String>()];
         let line = (0..keys.len(), value, prop_oneof![Just("="), Just(": "), Just(" \\\n ")]);
-        let strategy = (any::<u8>(), proptest::collection::vec(line, 0..8), any::<String>());
-        let config = ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() };
-        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        let run = TestRunner::new_with_rng(config, rng).run(&strategy, |(role, lines, tail)| {
+        let lines = (any::<u8>(), proptest::collection::vec(line, 0..8), any::<String>());
+        let inputs = lines.prop_map(|(role, lines, tail)| {
             let mut bytes = vec![role];
             for (key, value, separator) in lines {
                 bytes.extend(format!("{}{separator}{value}\n", keys[key].name).bytes());
             }
             bytes.extend(tail.bytes());
-            config_text(&bytes);
-            Ok(())
+            bytes
         });
-        run.unwrap_or_else(|why| panic!("{why}"));
+        kerolox_smoke::on_inputs("config_text", config_text, inputs, 500);
     }
 }

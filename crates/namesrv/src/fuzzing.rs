@@ -52,33 +52,11 @@ pub fn namesrv_text(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::{
-        prelude::*,
-        sample::Index,
-        test_runner::{RngAlgorithm, TestRng, TestRunner},
-    };
 
-    /// The same every time.
     #[test]
     fn any_text_is_read_or_refused() {
-        let seeds = seeds("namesrv_text");
-        seeds.iter().for_each(|seed| namesrv_text(seed));
-        let mutations = proptest::collection::vec((any::<Index>(), any::<u8>(), 0..3u8), 1..5);
-        let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };
-        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        let run = TestRunner::new_with_rng(config, rng).run(&(any::<Index>(), mutations), |(seed, all)| {
-            let mut bytes = seed.get(&seeds).clone();
-            for (at, byte, what) in all {
-                let at = at.index(bytes.len());
-                match what {
-                    0 => bytes[at] = byte,
-                    1 => bytes.insert(at, byte),
-                    _ => bytes.truncate(at.max(1)),
-                }
-            }
-            namesrv_text(&bytes);
-            Ok(())
-        });
-        run.unwrap_or_else(|why| panic!("{why}"));
+        for (name, target) in TARGETS {
+            kerolox_smoke::on_mutations(name, target, &seeds(name), 1_000);
+        }
     }
 }

@@ -388,39 +388,13 @@ pub fn typed_fields(bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::golden;
-    use proptest::{prelude::*, sample::Index};
 
-    /// Every target on every seed, and on mutations of them: a bounded run of what fuzzing does.
     #[test]
     fn every_target_keeps_its_promises_for_a_while() {
-        let mutation = || (any::<Index>(), any::<Index>(), any::<u8>(), 0..6_u8);
         for (name, target) in TARGETS {
             let seeds: Vec<_> = golden::frames().iter().flat_map(|(_, frame)| seeds(name, frame)).collect();
             assert!(seeds.len() > 150);
-            seeds.iter().for_each(|seed| target(seed));
-            let strategy = (any::<Index>(), proptest::collection::vec(mutation(), 1..5));
-            let config =
-                ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
-            let run = proptest::test_runner::TestRunner::new(config).run(&strategy, |(seed, mutations)| {
-                let mut bytes = seeds[seed.index(seeds.len())].clone();
-                for (at, other, byte, what) in mutations {
-                    if bytes.is_empty() {
-                        break;
-                    }
-                    let (at, other) = (at.index(bytes.len()), other.index(bytes.len()));
-                    match what {
-                        0 => bytes[at] = byte,
-                        1 => bytes.insert(at, byte),
-                        2 => drop(bytes.remove(at)),
-                        3 => bytes.swap(at, other),
-                        4 => bytes[at] ^= 1 << (byte % 8),
-                        _ => bytes.truncate(at),
-                    }
-                }
-                target(&bytes);
-                Ok(())
-            });
-            run.unwrap_or_else(|why| panic!("{name}: {why}"));
+            kerolox_smoke::on_mutations(name, target, &seeds, 300);
         }
     }
 }

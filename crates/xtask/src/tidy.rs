@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kerolox", &["admin", "bench", "broker", "config", "namesrv", "net", "protocol", "store"]),
     ("crash", &["protocol", "store"]),
     ("powercut", &["crash", "store"]),
+    ("smoke", &[]),
     ("xtask", &[]),
 ];
 

@@ -1,47 +1,12 @@
-//! A bounded run of what fuzzing does, the same every time.
+//! A bounded run of what fuzzing does, the same every time; and what fuzzing has found.
 
 use super::*;
-use proptest::{
-    prelude::*,
-    sample::Index,
-    test_runner::{RngAlgorithm, TestRng, TestRunner},
-};
 
-/// Runs a target on its seeds and on mutations of them.
 fn smoke(name: &str, cases: u32) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target");
     let seeds = seeds(name);
     assert!(seeds.len() > 2, "{name}");
-    seeds.iter().for_each(|seed| target(seed));
-    let mutation = (any::<Index>(), any::<Index>(), any::<u8>(), 0..6_u8);
-    let strategy = (any::<Index>(), proptest::collection::vec(mutation, 1..6));
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 64,
-        ..ProptestConfig::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let run = TestRunner::new_with_rng(config, rng).run(&strategy, |(seed, mutations)| {
-        let mut bytes = seed.get(&seeds).clone();
-        for (at, other, byte, what) in mutations {
-            if bytes.is_empty() {
-                break;
-            }
-            let (at, other) = (at.index(bytes.len()), other.index(bytes.len()));
-            match what {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                2 => drop(bytes.remove(at)),
-                3 => bytes.swap(at, other),
-                4 => bytes[at] ^= 1 << (byte % 8),
-                _ => bytes.truncate(at),
-            }
-        }
-        target(&bytes);
-        Ok(())
-    });
-    run.unwrap_or_else(|why| panic!("{name}: {why}"));
+    kerolox_smoke::on_mutations(name, target, &seeds, cases);
 }
 
 #[test]
