@@ -52,8 +52,9 @@ fn wire(here: &Path) -> Result<usize, Box<dyn Error>> {
             for (target, _) in fuzzing::TARGETS {
                 let folder = folder(here, target)?;
                 for (n, seed) in fuzzing::seeds(target, &frame).into_iter().enumerate() {
+                    // Whole names: of `java-4.9.8` and `java-4.9.8-binary` the stem is the same.
                     let name =
-                        |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                        |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     fs::write(folder.join(format!("{}-{}-{n}", name(&client), name(&file))), seed)?;
                     written += 1;
                 }
