@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WHOLE_EVERY: u64 = 10;
 
 /// What an acknowledgement waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FlushMode {
     /// The page cache.
     Async,
@@ -58,18 +58,23 @@ impl FlushMode {
     }
 }
 
-/// A campaign.
-#[derive(Debug)]
+/// Kills a broker in a loop and checks what it kept.
+#[derive(Debug, clap::Parser)]
 pub struct Campaign {
     /// The program to start.
+    #[arg(long)]
     pub binary: PathBuf,
-    /// A directory of its own.
+    /// A directory of its own. The program makes it and, if all went well, removes it.
+    #[arg(long)]
     pub dir: PathBuf,
     /// Kills of a broker that serves.
+    #[arg(long, default_value_t = 50)]
     pub cycles: u64,
     /// What an acknowledgement waits for.
+    #[arg(long, value_enum, default_value_t = FlushMode::Async)]
     pub flush: FlushMode,
     /// Of the times of the kills.
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 

@@ -69,20 +69,27 @@ const REQUESTS_MAX: usize = 120;
 /// Longest wait for an armed cut: an idle disk has no requests.
 const ARMED: Duration = Duration::from_millis(500);
 
-/// A campaign.
-#[derive(Debug)]
+/// Cuts the power under a broker in a loop and checks what it kept.
+#[derive(Debug, clap::Parser)]
 pub struct Campaign {
     /// The program to start.
+    #[arg(long)]
     pub binary: PathBuf,
-    /// A directory of its own, on a file system that keeps its power.
+    /// A directory of its own, on a file system that keeps its power. The program makes it and, if all went well,
+    /// removes it.
+    #[arg(long)]
     pub dir: PathBuf,
     /// Cuts under a broker that serves.
+    #[arg(long, default_value_t = 50)]
     pub cuts: u64,
     /// What an acknowledgement waits for.
+    #[arg(long = "mode", value_enum, default_value_t = FlushMode::Sync)]
     pub flush: FlushMode,
     /// Of all choices.
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// The disk says that it has flushed, and has not: no broker survives that, so that the campaign must fail.
+    #[arg(skip)]
     pub broken_disk: bool,
 }
 

@@ -1,64 +1,36 @@
 //! `kerolox-powercut`: runs one campaign in a room of its own and prints its line for the ledger.
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use kerolox_crash::{FlushMode, make_dir};
 use kerolox_powercut::{
     campaign::{Campaign, FLUSH_INTERVAL, Kept},
     isolate::{self, Room},
 };
-use std::{path::PathBuf, time::Instant};
-
-/// Cuts the power under a broker in a loop and checks what it kept.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The program to start.
-    #[arg(long)]
-    binary: PathBuf,
-    /// A directory that is made and, if all went well, removed.
-    #[arg(long)]
-    dir: PathBuf,
-    /// Power cuts.
-    #[arg(long, default_value_t = 50)]
-    cuts: u64,
-    /// What an acknowledgement waits for.
-    #[arg(long, value_enum, default_value_t = Mode::Sync)]
-    mode: Mode,
-    /// Of all choices.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Async,
-    Sync,
-}
+use std::time::Instant;
 
 fn main() -> Result<()> {
-    let args = Args::parse();
+    let campaign = Campaign::parse();
     if isolate::is_inside() {
-        return inside(args);
+        return inside(&campaign);
     }
     let missing = isolate::missing();
     if !missing.is_empty() {
         bail!("the power cannot be cut here, there is no\n  {}", missing.join("\n  "));
     }
-    make_dir(&args.dir)?;
+    let dir = &campaign.dir;
+    make_dir(dir)?;
     let this = std::env::current_exe().context("find this program")?;
-    if !Room::open(&this, std::env::args_os().skip(1), &args.dir, None)?.wait()? {
-        bail!("the campaign did not hold; what it left is in {}", args.dir.display());
+    if !Room::open(&this, std::env::args_os().skip(1), dir, None)?.wait()? {
+        bail!("the campaign did not hold; what it left is in {}", dir.display());
     }
-    std::fs::remove_dir_all(&args.dir).with_context(|| format!("remove {}", args.dir.display()))
+    std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))
 }
 
-fn inside(args: Args) -> Result<()> {
-    let Args { binary, dir, cuts, mode, seed } = args;
-    let flush = if mode == Mode::Sync { FlushMode::Sync } else { FlushMode::Async };
-    let campaign = Campaign { binary, dir, cuts, flush, seed, broken_disk: false };
+fn inside(campaign: &Campaign) -> Result<()> {
     let began = Instant::now();
-    let kept = campaign.run(|kept| tell(kept, cuts, began))?;
-    println!("{}", line(&kept, flush, seed, began));
+    let kept = campaign.run(|kept| tell(kept, campaign.cuts, began))?;
+    println!("{}", line(&kept, campaign, began));
     Ok(())
 }
 
@@ -73,10 +45,11 @@ fn tell(kept: &Kept, cuts: u64, began: Instant) {
     );
 }
 
-fn line(kept: &Kept, flush: FlushMode, seed: u64, began: Instant) -> serde_json::Value {
+fn line(kept: &Kept, campaign: &Campaign, began: Instant) -> serde_json::Value {
+    let flush = campaign.flush;
     serde_json::json!({
         "flush": flush.setting(),
-        "seed": seed,
+        "seed": campaign.seed,
         "cuts": kept.cuts,
         "cutsDuringStart": kept.early,
         "kills": kept.kills,

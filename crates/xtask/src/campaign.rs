@@ -36,54 +36,35 @@ impl<'a> Options<'a> {
 
 /// Kills the real broker in a loop.
 pub fn crash(words: &[&str]) -> Result<()> {
-    let options = Options::read(words, &["cycles", "flush", "seed", "profile"])?;
-    let profile = options.get("profile", "release");
-    let commit = commit()?;
-    run(
-        "cargo",
-        &["build", "--locked", "--profile", profile, "--package", "kerolox", "--package", "kerolox-crash"],
-    )?;
-    let built = target_dir().join(profile);
-    let dir = std::env::temp_dir().join(format!("kerolox-crash-{}", std::process::id()));
-    let lines = output(
-        Command::new(built.join("kerolox-crash"))
-            .arg("--binary")
-            .arg(built.join("kerolox"))
-            .arg("--dir")
-            .arg(dir)
-            .args(["--cycles", options.get("cycles", "50")])
-            .args(["--flush", options.get("flush", "async")])
-            .args(["--seed", options.get("seed", "1")]),
-    )?;
-    let result = lines.last().context("the campaign said nothing")?;
-    let result: Map<String, Value> = serde_json::from_str(result).context("read the campaign's result")?;
-    write_down("crash", profile, commit, result)
+    on_the_broker("crash", "cycles", ("flush", "async"), words)
 }
 
 /// Cuts the power under the real broker in a loop.
 pub fn powercut(words: &[&str]) -> Result<()> {
-    let options = Options::read(words, &["cuts", "mode", "seed", "profile"])?;
+    on_the_broker("powercut", "cuts", ("mode", "sync"), words)
+}
+
+/// Builds the broker and the program that ends it `count` times, and runs that.
+fn on_the_broker(name: &str, count: &str, mode: (&str, &str), words: &[&str]) -> Result<()> {
+    let options = Options::read(words, &[count, mode.0, "seed", "profile"])?;
     let profile = options.get("profile", "release");
     let commit = commit()?;
+    let program = format!("kerolox-{name}");
     run(
         "cargo",
-        &["build", "--locked", "--profile", profile, "--package", "kerolox", "--package", "kerolox-powercut"],
+        &["build", "--locked", "--profile", profile, "--package", "kerolox", "--package", &program],
     )?;
     let built = target_dir().join(profile);
-    let dir = std::env::temp_dir().join(format!("kerolox-powercut-{}", std::process::id()));
-    let lines = output(
-        Command::new(built.join("kerolox-powercut"))
-            .arg("--binary")
-            .arg(built.join("kerolox"))
-            .arg("--dir")
-            .arg(dir)
-            .args(["--cuts", options.get("cuts", "50")])
-            .args(["--mode", options.get("mode", "sync")])
-            .args(["--seed", options.get("seed", "1")]),
-    )?;
+    let dir = std::env::temp_dir().join(format!("{program}-{}", std::process::id()));
+    let mut command = Command::new(built.join(&program));
+    command.arg("--binary").arg(built.join("kerolox")).arg("--dir").arg(dir);
+    for (name, usual) in [(count, "50"), mode, ("seed", "1")] {
+        command.arg(format!("--{name}")).arg(options.get(name, usual));
+    }
+    let lines = output(&mut command)?;
     let result = lines.last().context("the campaign said nothing")?;
     let result: Map<String, Value> = serde_json::from_str(result).context("read the campaign's result")?;
-    write_down("powercut", profile, commit, result)
+    write_down(name, profile, commit, result)
 }
 
 /// Visits the crash states of a store in memory.
