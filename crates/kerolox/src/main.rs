@@ -13,7 +13,7 @@ mod settings;
 mod shutdown;
 mod store_tools;
 
-use std::{path::Path, process::ExitCode};
+use std::{fmt::Display, io::Write, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     end_with_the_reader();
@@ -36,10 +36,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             // One line with the whole chain of causes; what to do stands at its end.
-            eprintln!("kerolox: {why:#}");
+            say(format_args!("kerolox: {why:#}"));
             ExitCode::from(failure)
         }
     }
+}
+
+/// Says a line beside the output. How the program ends does not depend on whether somebody reads it.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Who reads what is printed may stop reading, as `head` does: that ends this program, quietly and well. The
@@ -49,7 +54,7 @@ fn end_with_the_reader() {
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let said = panic.payload_as_str().unwrap_or_default();
-        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+        if said.starts_with("failed printing to std") && said.contains("Broken pipe") {
             std::process::exit(0);
         }
         others(panic);

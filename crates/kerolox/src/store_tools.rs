@@ -423,9 +423,7 @@ fn run_dump(dump: &Dump) -> Result<bool> {
 
 /// Beside the output: what is missing in it.
 fn say_unread(unread: &[Unread]) {
-    for part in unread {
-        eprintln!("{part}");
-    }
+    unread.iter().for_each(crate::say);
 }
 
 fn body_text(record: &Record<'_>, body: Body) -> Option<String> {
@@ -511,7 +509,7 @@ fn run_locate(locate: &Locate) -> Result<bool> {
     let written = found.iter().try_for_each(|located| write_located(&mut out, located, locate.common.json));
     quiet(written.and_then(|()| out.flush()))?;
     if found.is_empty() {
-        eprintln!("no such record");
+        crate::say("no such record");
     }
     Ok(!found.is_empty())
 }

@@ -1,7 +1,8 @@
 //! The original's names: `mqnamesrv`, `mqbroker`, `mqadmin`, as first word and as the name of a link.
 
 use crate::harness::{
-    DEADLINE, Dir, KEROLOX, NAMESRV_BOOTED, SMALL_LOG, Server, Wire, admin, bodies, boot_line, output, run,
+    DEADLINE, Dev, Dir, KEROLOX, NAMESRV_BOOTED, SMALL_LOG, Server, Wire, admin, bodies, boot_line, output,
+    run,
 };
 use kerolox_client::NameServers;
 use kerolox_protocol::code;
@@ -43,21 +44,43 @@ pub fn broker_words(dir: &Dir, name: &str, namesrv: &str) -> Vec<String> {
 /// As `kerolox … | head` when `head` has seen enough.
 #[test]
 fn what_prints_ends_quietly_with_its_reader() {
-    let printing: [&[&str]; 6] = [
-        &["mqadmin"],
-        &["admin", "help", "topicRoute"],
-        &["mqbroker", "-p"],
-        &["namesrv", "-h"],
-        &["bench", "--help"],
-        &["mqshutdown"],
-    ];
-    for words in printing {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        let ended = Command::new(KEROLOX).args(words).stdout(writer).output().expect("it runs");
+    let unread = |words: &[&str]| {
+        let ended = Command::new(KEROLOX).args(words).stdout(left_pipe()).output().expect("it runs");
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{words:?}");
         assert_eq!(ended.status.code(), Some(0), "{words:?}");
+    };
+    unread(&["mqadmin"]);
+    unread(&["admin", "help", "topicRoute"]);
+    unread(&["mqbroker", "-p"]);
+    unread(&["namesrv", "-h"]);
+    unread(&["bench", "--help"]);
+    unread(&["mqshutdown"]);
+    let dir = Dir::new();
+    let small = [SMALL_LOG, "maxHashSlotNum=1000", "maxIndexNum=5000"];
+    let dev = Dev::start_with(&dir.join("store"), &small);
+    let (namesrv, broker) = (dev.namesrv.to_string(), dev.broker.to_string());
+    unread(&["bench", "send", "--addr", &broker, "--messages", "100", "--warmup", "0"]);
+    unread(&["admin", "clusterList", "-n", &namesrv]);
+    dev.server.stop();
+    let store = dir.text("store");
+    for verb in [&["verify"][..], &["dump"], &["dump", "--json"], &["locate", "--id", "0"]] {
+        unread(&[&["store"], verb, &[&store], &small].concat());
     }
+}
+
+/// As `kerolox … 2>&1 | head`: what went wrong stays so when nobody is there to read it.
+#[test]
+fn a_failure_nobody_reads_is_one() {
+    for (words, status) in [(&["mqadmin", "nonsense"][..], 255), (&["store", "dump", "/nowhere"], 1)] {
+        let mut command = Command::new(KEROLOX);
+        let ended = command.args(words).stdout(left_pipe()).stderr(left_pipe()).output().expect("it runs");
+        assert_eq!(ended.status.code(), Some(status), "{words:?}");
+    }
+}
+
+/// A pipe whose reader has gone.
+fn left_pipe() -> std::io::PipeWriter {
+    std::io::pipe().expect("a pipe").1
 }
 
 #[test]
