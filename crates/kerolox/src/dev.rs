@@ -15,7 +15,8 @@ pub struct Dev {
     /// Port of the broker; the port two below is served too, for clients that use the VIP channel.
     #[arg(long, default_value_t = 10911)]
     pub broker_port: u16,
-    /// Address to listen on and to advertise.
+    /// Address to listen on and to tell clients. With 0.0.0.0 the broker listens on all, and tells clients one of this
+    /// machine's, or what `brokerIP1` says.
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// Say more: repeat for still more.

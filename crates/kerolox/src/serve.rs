@@ -3,7 +3,11 @@
 //! Owns the wiring and the order of stopping. A port that cannot be had, a store that cannot be opened or a
 //! file that cannot be read ends the start with one line that says what to do.
 
-use crate::{addresses, dev::Dev, settings};
+use crate::{
+    addresses::{self, Candidate},
+    dev::Dev,
+    settings,
+};
 use anyhow::{Context, Result};
 use kerolox_broker::Broker;
 use kerolox_config::{Loaded, Role, ServerConfig};
@@ -34,10 +38,6 @@ pub fn namesrv(loaded: Loaded) -> Result<()> {
 /// Runs a broker until it is stopped.
 pub fn broker(loaded: Loaded) -> Result<()> {
     report(&loaded);
-    let candidates = addresses::candidates();
-    if !loaded.written.contains("brokerIP1") {
-        info!(chosen = %loaded.broker.broker_ip1, candidates = %addresses::list(&candidates), "address told to clients; set brokerIP1 to tell another");
-    }
     let signals = Signals::catch()?;
     let server = start_broker(loaded, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
     signals.stop_at_signal(&server.running.handle);
@@ -58,15 +58,17 @@ pub fn dev(dev: &Dev) -> Result<()> {
     let signals = Signals::catch()?;
     let ns = start_namesrv(ns_loaded, dev.bind)?;
     announce("The Name Server boot success. serializeType=JSON");
-    let ip = if dev.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { dev.bind };
+    let ns_ip = if dev.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { dev.bind };
     let mut words = vec![
         "brokerName=broker-a".to_owned(),
-        format!("brokerIP1={ip}"),
-        format!("brokerIP2={ip}"),
         format!("listenPort={}", dev.broker_port),
         format!("storePathRootDir={}", store.display()),
-        format!("namesrvAddr={}", SocketAddr::new(ip, ns.addr.port())),
+        format!("namesrvAddr={}", SocketAddr::new(ns_ip, ns.addr.port())),
     ];
+    // Who listens on all addresses has clients on other machines in mind: they are told what `kerolox broker` would tell.
+    if !dev.bind.is_unspecified() {
+        words.extend(["brokerIP1", "brokerIP2"].map(|key| format!("{key}={}", dev.bind)));
+    }
     words.extend(dev.settings.iter().cloned());
     let started = settings::load(Role::Broker, None, None, &words).and_then(|loaded| {
         report(&loaded);
@@ -116,7 +118,11 @@ fn start_namesrv(loaded: Loaded, bind: IpAddr) -> Result<Started<Namesrv>> {
 fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     let ip = addresses::resolve(&loaded.broker.broker_ip1)?;
     if bind.is_unspecified() {
-        warn_of_unreachable(ip);
+        let candidates = addresses::candidates();
+        if !loaded.written.contains("brokerIP1") {
+            info!(chosen = %ip, candidates = %addresses::list(&candidates), "address told to clients; set brokerIP1 to tell another");
+        }
+        warn_of_unreachable(ip, &candidates);
     }
     let port = loaded.server.listen_port.0;
     let vip = loaded.server.vip_port();
@@ -164,10 +170,9 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
 }
 
 /// Clients of other machines are welcome, but would be told an address that they cannot reach.
-fn warn_of_unreachable(told: IpAddr) {
-    let candidates = addresses::candidates();
-    if let Some(trouble) = addresses::trouble(told, &candidates) {
-        warn!(candidates = %addresses::list(&candidates), "the broker listens on all addresses, but clients are told {told}: {trouble}; set brokerIP1 to an address that clients can reach");
+fn warn_of_unreachable(told: IpAddr, candidates: &[Candidate]) {
+    if let Some(trouble) = addresses::trouble(told, candidates) {
+        warn!(candidates = %addresses::list(candidates), "the broker listens on all addresses, but clients are told {told}: {trouble}; set brokerIP1 to an address that clients can reach");
     }
 }
 

@@ -53,6 +53,25 @@ fn a_message_passes_by_commands_alone() {
     assert_eq!(ends.sum::<u64>(), 1, "{status}");
 }
 
+/// Where `127.0.0.1` was told, clients of other machines looked for the broker on their own.
+#[test]
+fn on_all_addresses_it_tells_one_that_other_machines_can_reach() {
+    let dir = Dir::in_memory();
+    let dev = Dev::start_with(dir.path(), &["--bind", "0.0.0.0"]);
+    let line = dev.server.err(|line| line.contains("address told to clients").then(|| line.to_owned()));
+    assert!(line.contains(&format!("chosen={}", dev.broker.ip())), "{line}");
+    let candidates = line.split_once("candidates=").expect("they are listed").1;
+    let is_alone = candidates.split(", ").all(|candidate| candidate.contains(" (lo)"));
+    assert_eq!(dev.broker.ip().is_loopback(), is_alone, "{line}");
+    // Clients get there.
+    dev.send("Orders", "one");
+    assert_eq!(dev.bodies("Orders"), ["one"]);
+    dev.server.stop();
+    // Who knows better is obeyed.
+    let dev = Dev::start_with(dir.path(), &["--bind", "0.0.0.0", "brokerIP1=127.0.0.1"]);
+    assert!(dev.broker.ip().is_loopback());
+}
+
 #[test]
 fn sigterm_ends_it_in_order_even_with_open_connections_and_held_pulls() {
     let dir = Dir::in_memory();
