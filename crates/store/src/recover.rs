@@ -86,6 +86,8 @@ pub(crate) struct Recovered {
     pub(crate) dirty: Touched,
     pub(crate) lock: Lock,
     pub(crate) checkpoint: Digest,
+    /// An earlier start wrote down which parts of the log are damaged.
+    pub(crate) is_damage_known: bool,
     pub(crate) report: Opened,
 }
 
@@ -153,6 +155,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
 
     let Recovery { files, log, queues, times, covered, dirty, damaged, mut report, .. } = recovery;
     report.end = log.end();
+    let is_damage_known = left.ends.as_ref().is_some_and(|ends| ends.damaged == damaged);
     report.damaged = damaged;
     let checkpoint = left.digest;
     Ok(Recovered {
@@ -166,6 +169,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
         dirty,
         lock,
         checkpoint,
+        is_damage_known,
         report,
     })
 }
@@ -351,8 +355,10 @@ impl Recovery<'_> {
         let log = std::mem::replace(&mut self.log, Log::nothing(self.disk));
         let mut cursor = Cursor::new(&log);
         if left.aborted && !left.same_boot {
-            cursor.doubt(flushed);
+            cursor.doubt(flushed..u64::MAX);
         }
+        // What an earlier start doubted and set aside is no more certain now.
+        self.damaged.iter().for_each(|part| cursor.doubt(part.clone()));
         let ended = loop {
             let (why, lost) = match cursor.look(at)? {
                 Found::Record(record) => {

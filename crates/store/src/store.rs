@@ -126,13 +126,15 @@ impl Store {
         }
         let root = &store.options.paths.root;
         store.agenda.trash = trash::Trash::found(&*store.disk, root).map_err(OpenError::io(root))?;
-        store.remember(&report).map_err(OpenError::io(&store.options.paths.root))?;
+        store
+            .remember(&report, recovered.is_damage_known)
+            .map_err(OpenError::io(&store.options.paths.root))?;
         Ok((store, report))
     }
 
     /// Writes down what recovery found, before anything is built on it: the next crash must not be judged by
     /// what the one before left.
-    fn remember(&mut self, report: &Opened) -> io::Result<()> {
+    fn remember(&mut self, report: &Opened, is_damage_known: bool) -> io::Result<()> {
         if report.clean {
             return Ok(());
         }
@@ -141,8 +143,9 @@ impl Store {
             snapshot.progress.index_synced = index.synced();
             snapshot.progress.index_written = index.written();
         }
-        if report.foreign {
-            // From now on the store is ours.
+        if report.foreign || !is_damage_known {
+            // From now on the store is ours. And what looks damaged now may look sound to the next start, which need
+            // not doubt what this one had to.
             snapshot.run()?;
             self.agenda.set_digest(snapshot.digest());
         } else {

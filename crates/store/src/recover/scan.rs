@@ -78,19 +78,19 @@ pub(super) struct Cursor<'a> {
     /// Parts of the window that the device did not give; they are zeros there.
     holes: Vec<Range<u64>>,
     file: Option<(u64, Arc<dyn File>)>,
-    /// From here on a power cut may have taken sectors.
-    unsure_from: u64,
+    /// Parts from which a power cut may have taken sectors.
+    unsure: Vec<Range<u64>>,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(log: &'a Log) -> Cursor<'a> {
-        Cursor { log, window: Vec::new(), window_at: 0, holes: Vec::new(), file: None, unsure_from: u64::MAX }
+        Cursor { log, window: Vec::new(), window_at: 0, holes: Vec::new(), file: None, unsure: Vec::new() }
     }
 
-    /// From `at` on a power cut may have taken sectors. A record's CRC covers its body only, and its sizes tell
+    /// A power cut may have taken sectors from a part. A record's CRC covers its body only, and its sizes tell
     /// when a part with a length in it is gone; that leaves the text behind.
-    pub(super) fn doubt(&mut self, at: u64) {
-        self.unsure_from = at;
+    pub(super) fn doubt(&mut self, part: Range<u64>) {
+        self.unsure.push(part);
     }
 
     fn segment_end(&self, at: u64) -> Option<u64> {
@@ -165,7 +165,7 @@ impl<'a> Cursor<'a> {
             return self.nothing(at..head_end, None, format!("the record tells another position, {told}"));
         }
         let whole = at..at + u64::from(size);
-        let unsure = at >= self.unsure_from;
+        let unsure = self.unsure.iter().any(|part| part.contains(&at));
         self.fetch(at, size as usize)?;
         if let Some(lost) = self.hole(whole.clone(), Some(whole.end)) {
             return Ok(Found::Lost(lost));
