@@ -160,8 +160,9 @@ impl State {
         if is_sought {
             lines.push(Line::error(format!("the queue of {STATE_TOPIC} cannot be read as a whole")));
         }
-        let passed =
-            |at: LogOffset| Line::error(format!("state record at {at} cannot be read; it is passed over"));
+        let passed = |number: QueueOffset| {
+            Line::error(format!("the state's note number {number} cannot be read; it is passed over"))
+        };
         lines.extend(lost.into_iter().map(passed));
         settle_delay(store, &mut pieces, &ends)?;
         store.keep_from(start);
@@ -210,8 +211,8 @@ struct Pieces {
     ends: Vec<LogOffset>,
     snapshot_bytes: u64,
     delta_bytes: u64,
-    /// Records that are no pieces any more.
-    lost: Vec<LogOffset>,
+    /// Places of records that are no pieces any more. Of some nobody knows where they stood.
+    lost: Vec<QueueOffset>,
     /// Entries of the queue do not lead to their records, and can be made again.
     is_sought: bool,
 }
@@ -223,9 +224,6 @@ impl Pieces {
         let entries = read.all_entries(store, slot)?;
         let start = last_snapshot(&entries);
         for (offset, entry) in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
-            let is_delta = entry.tags_code == Tag::Delta.code();
-            let bytes = if is_delta { &mut read.delta_bytes } else { &mut read.snapshot_bytes };
-            *bytes += u64::from(entry.size);
             let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
             let piece = match store.message(slot, *offset).map_err(io)? {
                 Message::Record(bytes) => piece_of(&bytes)?,
@@ -237,10 +235,13 @@ impl Pieces {
             };
             match piece {
                 Some(piece) => {
+                    let is_delta = entry.tags_code == Tag::Delta.code();
+                    let bytes = if is_delta { &mut read.delta_bytes } else { &mut read.snapshot_bytes };
+                    *bytes += u64::from(entry.size);
                     read.ends.push(entry.at + u64::from(entry.size));
                     read.pieces.push(piece);
                 }
-                None => read.lost.push(entry.at),
+                None => read.lost.push(*offset),
             }
         }
         let start = start.and_then(|start| entries.get(start)).map(|(_, entry)| entry.at);

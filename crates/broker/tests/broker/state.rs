@@ -5,7 +5,7 @@ use crate::{
     rig::{Rig, options},
 };
 use kerolox_config::FlushDiskType;
-use kerolox_protocol::{GroupName, TopicName, code};
+use kerolox_protocol::{GroupName, TopicName, code, record};
 use std::path::Path;
 
 fn names() -> (GroupName, TopicName) {
@@ -84,6 +84,32 @@ fn a_snapshot_replaces_the_deltas_before_it() {
     }
     // Read again from the last snapshot, not from the first delta.
     assert!(rig.broker.state_start() > rig.broker.store.first());
+}
+
+#[test]
+fn a_note_that_is_lost_to_damage_is_told_and_puts_off_no_snapshot() {
+    let mut rig = Rig::new();
+    for topic in ["A", "B", "C"] {
+        rig.ask(send(1, topic, "x"));
+    }
+    let file = Path::new("/store/commitlog/00000000000000000000");
+    let log = rig.disk.bytes(file).unwrap();
+    let notes = record::parse_all(&log).map_while(Result::ok);
+    let mut notes = notes.filter(|record| record.topic == kerolox_store::STATE_TOPIC).collect::<Vec<_>>();
+    // The last one tells that one before it is missing.
+    notes.pop();
+    let lost = notes.pop().unwrap();
+    let disk = rig.disk.kill();
+    disk.flip(file, lost.physical_offset as u64 + 90, 2).unwrap();
+    let mut rig = Rig::on(disk, options(), rig.now);
+    let told = format!("the state's note number {} cannot be read; it is passed over", lost.queue_offset);
+    assert_eq!(rig.lines.iter().filter(|line| line.contains(&told)).count(), 1, "{:?}", rig.lines);
+    let start = rig.broker.state_start();
+    let body = "x".repeat(100_000);
+    for n in 0..30 {
+        assert_eq!(rig.ask(send(1, &format!("T{n}"), &body)).code(), 0);
+    }
+    assert!(rig.broker.state_start() > start, "the whole state was not written again");
 }
 
 #[test]
