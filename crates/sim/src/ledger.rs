@@ -18,6 +18,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    path::{Path, PathBuf},
 };
 
 /// A record, or a filler, of which not all bytes are what was written.
@@ -48,6 +49,8 @@ pub struct Ledger {
     keys: BTreeSet<(u32, u64)>,
     /// What a power cut left between records, and recovery took for damage.
     holes: Vec<Range<u64>>,
+    /// Small files that were damaged, and what they held then.
+    small: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl Ledger {
@@ -98,6 +101,16 @@ impl Ledger {
     /// Damage of the index.
     pub fn add_keys(&mut self, keys: impl IntoIterator<Item = (u32, u64)>) {
         self.keys.extend(keys);
+    }
+
+    /// Damage of a small file, which holds this now.
+    pub fn add_small(&mut self, path: &Path, now: Vec<u8>) {
+        self.small.insert(path.to_owned(), now);
+    }
+
+    /// Whether a small file is still as damage left it. `bytes`: what a file holds.
+    pub fn has_small(&self, bytes: impl Fn(&Path) -> Option<Vec<u8>>) -> bool {
+        self.small.iter().any(|(path, now)| bytes(path).as_ref() == Some(now))
     }
 
     /// The log ends at `end` now: damage behind it was cut off. What was taken with it.

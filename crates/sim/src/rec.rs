@@ -31,6 +31,8 @@ pub struct Rec {
     pub real_topic: Option<String>,
     /// Checksum of the body, as computed.
     pub crc: u32,
+    /// Checksum of all its bytes.
+    pub whole: u32,
     /// Store time.
     pub store_ms: i64,
     /// Hash of the tags, or the due time in the delay topic.
@@ -85,7 +87,10 @@ fn code(rec: &record::Record<'_>, delays: &[i64]) -> i64 {
 pub fn rec_at(bytes: &[u8], at: u64, delays: &[i64]) -> Option<Rec> {
     let Ok(Entry::Message(rec)) = record::parse(bytes) else { return None };
     let good = rec.crc_matches() && rec.physical_offset == at as i64;
-    good.then(|| Rec {
+    if !good {
+        return None;
+    }
+    Some(Rec {
         at,
         size: rec.size,
         topic: rec.topic.to_owned(),
@@ -96,6 +101,7 @@ pub fn rec_at(bytes: &[u8], at: u64, delays: &[i64]) -> Option<Rec> {
         sys_flag: rec.sys_flag,
         real_topic: properties::get_str(rec.properties, "REAL_TOPIC").map(str::to_owned),
         crc: rec.body_crc,
+        whole: record::crc(bytes.get(..rec.size as usize)?),
         store_ms: rec.store_ms.0,
         tags_code: code(&rec, delays),
     })

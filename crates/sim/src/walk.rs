@@ -108,16 +108,16 @@ fn read_file(bytes: &[u8], base: u64, delays: &[i64], upto: u64, rot: &Ledger, i
             at = (lost.end - base) as usize;
             continue;
         }
+        if let Some(behind) = rot.behind_hole(base + at as u64) {
+            at = (behind - base) as usize;
+            continue;
+        }
         if let Some(Entry::Blank(left)) = record::parse(rest).ok()
             && left as usize == rest.len()
         {
             return base + bytes.len() as u64;
         }
-        let Some(rec) = rec_at(rest, base + at as u64, delays) else {
-            let Some(behind) = rot.behind_hole(base + at as u64) else { break };
-            at = (behind - base) as usize;
-            continue;
-        };
+        let Some(rec) = rec_at(rest, base + at as u64, delays) else { break };
         at += rec.size as usize;
         into.records.push(rec);
     }

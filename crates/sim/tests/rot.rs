@@ -92,6 +92,14 @@ fn an_index_that_failed_at_its_last_sync() {
     holds(183, Mode::Async);
 }
 
+/// A power cut over a damaged small file: what it tore is set aside as damage, stays so, and what is lost with it does
+/// not come before what is sent then.
+#[test]
+fn a_power_cut_of_which_nothing_is_known() {
+    holds(180, Mode::Async);
+    holds(450, Mode::Async);
+}
+
 /// A record tells another queue than its own: its place is lost, and that is said.
 #[test]
 fn a_place_that_is_lost_is_told() {

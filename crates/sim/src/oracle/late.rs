@@ -101,6 +101,7 @@ mod tests {
             sys_flag: 0,
             real_topic: None,
             crc: 7,
+            whole: 7,
             store_ms: 0,
             tags_code: 0,
         };

@@ -198,8 +198,20 @@ impl Oracle {
             self.violated("I1", text);
         }
         self.judge_ends(after, ending);
-        self.order.values_mut().for_each(|order| order.retain(|_, (_, at)| *at < after.end));
+        self.forget_order(after);
         self.forget_unacked(after);
+    }
+
+    /// What follows a message that is gone, at the log's end or before it, may stand in its place.
+    fn forget_order(&mut self, after: &Walk) {
+        let rot = &self.rot;
+        for ((_, topic, queue), order) in &mut self.order {
+            let is_it = |rec: &Rec, offset| (&rec.topic, rec.queue, rec.offset) == (topic, *queue, offset);
+            order.retain(|_, (offset, at)| {
+                let is_deleted = *at < after.first;
+                is_deleted || rot.was_at(*at) || after.at(*at).is_some_and(|rec| is_it(rec, *offset))
+            });
+        }
     }
 
     /// What was committed stays committed, and what was given back comes again, within the mode's promise.

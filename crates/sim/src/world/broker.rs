@@ -11,6 +11,7 @@ use crate::{
     options::{DELAY_LEVELS, DELAYS, Mode},
     oracle::{Before, Crash, Shown, Table},
     process::{Chunk, Process, Running, Sends},
+    rec::{Rec, rec_at},
     walk::{Walk, walk},
 };
 use kerolox_broker::{Broker, Pace};
@@ -27,7 +28,7 @@ use kerolox_store::{
     QueueEntry, Refusal, checkpoint,
     disk::{Disk, Paths},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 use tracing::Level;
 
 /// So long after the last deletion queues must begin where the log does.
@@ -157,8 +158,10 @@ impl World {
         let end = broker.store.end();
         self.oracle.told_damage(broker.store.damaged());
         if let Some(torn) = self.before.as_ref().and_then(|before| before.torn_from) {
-            let holes = broker.store.damaged().iter().filter(|part| part.start >= torn).cloned();
-            self.oracle.rot.add_holes(holes);
+            let torn = broker.store.damaged().iter().map(|part| part.start.max(torn)..part.end);
+            let torn: Vec<_> = torn.filter(|part| !part.is_empty()).collect();
+            self.judge_torn(&torn);
+            self.oracle.rot.add_holes(torn);
         }
         let cut = self.oracle.rot.cut(end.0);
         let power = self.before.as_ref().is_some_and(|before| before.crash == Crash::PowerCut);
@@ -185,21 +188,35 @@ impl World {
             return;
         }
         let known = checkpoint::load_progress(&self.disk, &Paths::under(ROOT)).ok();
-        let known = known.and_then(|loaded| loaded.value).map(|progress| progress.flushed.0);
-        let flushed = known.unwrap_or(0);
-        let size = self.options.segment_bytes;
-        let byte = |at: u64| {
-            let path = Path::new(LOG_DIR).join(format!("{:020}", at - at % size));
-            let bytes = self.disk.bytes(&path).unwrap_or_default();
-            bytes.get((at % size) as usize).copied().unwrap_or(0)
-        };
+        let flushed = known.and_then(|loaded| loaded.value).map_or(0, |progress| progress.flushed.0);
+        let is_blind = self.oracle.rot.has_small(|path| self.disk.bytes(path).ok());
+        let byte = |at: u64| self.log_from(at).first().copied().unwrap_or(0);
         let cut_from = self.oracle.rot.first_hollow(flushed, byte);
         if let Some(before) = &mut self.before {
-            // Without its checkpoint a power cut is none, and what it tore is damage whose places stay taken.
-            let torn = known.is_none().then_some(before.flushed);
+            // Without one of its small files recovery knows of no power cut, or takes the store for another broker's:
+            // what was torn is damage whose places stay taken.
+            let torn = is_blind.then_some(before.flushed);
             before.torn_from = torn;
             before.cut_from = cut_from.into_iter().chain(torn).min();
         }
+    }
+
+    /// Nothing that the power cut left whole is taken for torn.
+    fn judge_torn(&mut self, torn: &[Range<u64>]) {
+        let Some(before) = &self.before else { return };
+        let is_within = |rec: &&Rec| torn.iter().any(|part| part.start <= rec.at && rec.end() <= part.end);
+        let is_whole = |rec: &&Rec| rec_at(&self.log_from(rec.at), rec.at, &DELAYS).as_ref() == Some(*rec);
+        if let Some(rec) = before.walk.records.iter().filter(is_within).find(is_whole) {
+            let text = format!("the power cut left {rec:?} whole, and it is set aside as damage");
+            self.oracle.violated("rot", text);
+        }
+    }
+
+    /// What a file of the log holds from a position on.
+    fn log_from(&self, at: u64) -> Vec<u8> {
+        let base = at - at % self.options.segment_bytes;
+        let mut bytes = self.disk.bytes(&Path::new(LOG_DIR).join(format!("{base:020}"))).unwrap_or_default();
+        bytes.split_off(bytes.len().min((at - base) as usize))
     }
 
     /// What the broker said in its log.

@@ -251,6 +251,8 @@ impl World {
         } else if path.starts_with(Path::new(ROOT).join("index")) {
             self.oracle.rot.add_keys(harmed_keys(&before, &part));
             self.oracle.rot.add_keys(harmed_keys(&after, &part));
+        } else {
+            self.oracle.rot.add_small(path, after);
         }
     }
 
