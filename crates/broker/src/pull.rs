@@ -47,29 +47,24 @@ pub(crate) struct Kept {
     pub limits: (u32, u32),
 }
 
-impl Handle<PullMessage> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: PullRequest,
-        out: &mut Out,
-    ) -> Result<Reply<PullReply>, Fail> {
-        self.pull(&Origin::of(call), &Pull::from(&request), out)?;
-        Ok(Reply::Later)
-    }
+/// Serves codes that carry a pull.
+macro_rules! serve_pulls {
+    ($($rpc:ty),*) => { $(
+        impl Handle<$rpc> for Broker {
+            fn handle(
+                &mut self,
+                call: &Call<'_>,
+                request: PullRequest,
+                out: &mut Out,
+            ) -> Result<Reply<PullReply>, Fail> {
+                self.pull(&Origin::of(call), &Pull::from(&request), out)?;
+                Ok(Reply::Later)
+            }
+        }
+    )* };
 }
 
-impl Handle<LitePullMessage> for Broker {
-    fn handle(
-        &mut self,
-        call: &Call<'_>,
-        request: PullRequest,
-        out: &mut Out,
-    ) -> Result<Reply<PullReply>, Fail> {
-        self.pull(&Origin::of(call), &Pull::from(&request), out)?;
-        Ok(Reply::Later)
-    }
-}
+serve_pulls![PullMessage, LitePullMessage];
 
 impl Broker {
     /// Answers a pull, or lets it wait.
