@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use kerolox_client::{Connection, NameServers};
 use kerolox_protocol::{
+    Millis,
     body::{
         decode,
         route::{ClusterInfo, GroupList, KvTable, TopicList, TopicRouteData},
@@ -181,22 +182,8 @@ impl Cluster {
                 properties.push_str(&format!("\u{2}{name}\u{1}{value}"));
             }
         }
-        let request = SendRequestV2 {
-            producer_group: PRODUCER.into(),
-            topic: message.topic.clone(),
-            default_topic: "TBW102".into(),
-            default_topic_queue_nums: 4,
-            queue_id: queue,
-            sys_flag: 0,
-            born_timestamp: born_ms,
-            flag: 0,
-            properties: Some(properties),
-            reconsume_times: Some(0),
-            unit_mode: Some(false),
-            max_reconsume_times: None,
-            batch: Some(false),
-            broker_name: Some(broker.clone()),
-        };
+        let plain = SendRequestV2::plain(PRODUCER, &message.topic, queue, Millis(born_ms), properties);
+        let request = SendRequestV2 { broker_name: Some(broker.clone()), ..plain };
         let reply = self.broker(&addr).await?.call::<SendMessageV2>(&request, &message.body, WITHIN).await?;
         let SendReply { msg_id, queue_id, queue_offset, .. } = reply.header;
         Ok(Sent { broker, addr, queue: queue_id, queue_offset, unique_key, offset_id: msg_id })

@@ -4,6 +4,7 @@
 
 use crate::HeaderKind;
 use kerolox_protocol::{
+    Millis,
     frame::Codec,
     header::{Fields, Header},
     rpc::{
@@ -82,22 +83,10 @@ impl SendTemplate {
                 1 => (310, text),
                 _ => (320, (0..batch).flat_map(|_| batched(&text, &properties)).collect()),
             };
-            let request = SendRequestV2 {
-                producer_group: "bench_producer".into(),
-                topic: topic.into(),
-                default_topic: "TBW102".into(),
-                default_topic_queue_nums: 4,
-                queue_id,
-                sys_flag: 0,
-                born_timestamp: 1_700_000_000_000,
-                flag: 0,
-                properties: Some(if batch == 1 { properties } else { "WAIT\u{1}true".into() }),
-                reconsume_times: Some(0),
-                unit_mode: Some(false),
-                max_reconsume_times: None,
-                batch: Some(batch > 1),
-                broker_name: None,
-            };
+            let properties = if batch == 1 { properties } else { "WAIT\u{1}true".into() };
+            let born = Millis(1_700_000_000_000);
+            let plain = SendRequestV2::plain("bench_producer", topic, queue_id, born, properties);
+            let request = SendRequestV2 { batch: Some(batch > 1), ..plain };
             Template::new(kind, code, request.to_ext(), &body)
         };
         // Queues are patched as so many digits; leading zeros are legal in every parser of the field.
@@ -142,20 +131,7 @@ impl PullTemplate {
         // leading zeros are legal in every parser of the field.
         let offset_base = 100_000_000_000_000;
         let frame = |offset: i64| {
-            let request = PullRequest {
-                consumer_group: "bench_consumer".into(),
-                topic: topic.into(),
-                queue_id: queue as i32,
-                queue_offset: offset,
-                max_msg_nums: count as i32,
-                sys_flag: 4,
-                commit_offset: Some(0),
-                suspend_timeout_millis: Some(0),
-                subscription: Some("*".into()),
-                sub_version: Some(0),
-                expression_type: Some("TAG".into()),
-                max_msg_bytes: None,
-            };
+            let request = PullRequest::once("bench_consumer", topic, queue as i32, offset, count as i32);
             Template::new(kind, 11, pull_fields(&request), b"")
         };
         let (one, two) = (frame(offset_base), frame(2 * offset_base));

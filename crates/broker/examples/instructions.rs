@@ -123,22 +123,9 @@ fn properties(n: usize) -> String {
 }
 
 fn request(batch: bool) -> SendRequestV2 {
-    SendRequestV2 {
-        producer_group: "counted_producer".into(),
-        topic: "CountedTopic".into(),
-        default_topic: "TBW102".into(),
-        default_topic_queue_nums: 4,
-        queue_id: 1,
-        sys_flag: 0,
-        born_timestamp: NOW.wall.0,
-        flag: 0,
-        properties: Some(if batch { "WAIT\u{1}true".into() } else { properties(1) }),
-        reconsume_times: Some(0),
-        unit_mode: Some(false),
-        max_reconsume_times: None,
-        batch: Some(batch),
-        broker_name: None,
-    }
+    let properties = if batch { "WAIT\u{1}true".into() } else { properties(1) };
+    let plain = SendRequestV2::plain("counted_producer", "CountedTopic", 1, NOW.wall, properties);
+    SendRequestV2 { batch: Some(batch), ..plain }
 }
 
 fn send(codec: Codec, size: usize) -> Vec<u8> {
@@ -161,18 +148,5 @@ fn batch(count: usize, size: usize) -> Vec<u8> {
 }
 
 fn pull() -> PullRequest {
-    PullRequest {
-        consumer_group: "counted_consumer".into(),
-        topic: "CountedTopic".into(),
-        queue_id: 1,
-        queue_offset: 0,
-        max_msg_nums: 32,
-        sys_flag: 4,
-        commit_offset: Some(0),
-        suspend_timeout_millis: Some(0),
-        subscription: Some("*".into()),
-        sub_version: Some(0),
-        expression_type: Some("TAG".into()),
-        max_msg_bytes: None,
-    }
+    PullRequest::once("counted_consumer", "CountedTopic", 1, 0, 32)
 }

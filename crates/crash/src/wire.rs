@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use kerolox_protocol::{
+    Millis,
     frame::{Codec, FRAME_BYTES_MAX, Split, split},
     header::{Fields, Header},
     record,
@@ -132,22 +133,10 @@ impl Wire {
             0 => String::new(),
             level => format!("DELAY\u{1}{level}\u{2}"),
         };
-        let request = SendRequestV2 {
-            producer_group: "crash".into(),
-            topic: message.topic.into(),
-            default_topic: "TBW102".into(),
-            default_topic_queue_nums: 8,
-            queue_id: i32::try_from(message.queue)?,
-            sys_flag: 0,
-            born_timestamp: 1_700_000_000_000,
-            flag: 0,
-            properties: Some(format!("{delay}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true", message.key)),
-            reconsume_times: Some(0),
-            unit_mode: Some(false),
-            max_reconsume_times: None,
-            batch: Some(false),
-            broker_name: None,
-        };
+        let properties = format!("{delay}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true", message.key);
+        let (queue, born) = (i32::try_from(message.queue)?, Millis(1_700_000_000_000));
+        let plain = SendRequestV2::plain("crash", message.topic, queue, born, properties);
+        let request = SendRequestV2 { default_topic_queue_nums: 8, ..plain };
         let (header, _) = self.ask(SEND_V2, &request, message.body)?;
         if header.code != SUCCESS {
             return Ok(Sent::Refused(header.code, header.remark.unwrap_or_default()));
@@ -174,21 +163,7 @@ impl Wire {
 
     /// As [`Wire::pull`]; `None`: it is to be asked for again.
     fn pull_once(&mut self, topic: &str, queue: u32, from: u64) -> Result<Option<Batch>> {
-        let request = PullRequest {
-            consumer_group: "crash".into(),
-            topic: topic.into(),
-            queue_id: i32::try_from(queue)?,
-            queue_offset: i64::try_from(from)?,
-            max_msg_nums: 32,
-            // With a subscription of its own, and not to be held.
-            sys_flag: 4,
-            commit_offset: Some(0),
-            suspend_timeout_millis: Some(0),
-            subscription: Some("*".into()),
-            sub_version: Some(0),
-            expression_type: Some("TAG".into()),
-            max_msg_bytes: None,
-        };
+        let request = PullRequest::once("crash", topic, i32::try_from(queue)?, i64::try_from(from)?, 32);
         let (header, body) = self.ask(PULL, &request, b"")?;
         if NOTHING.contains(&header.code) {
             if header.code != NO_TOPIC {

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // A benchmark reads the clock.
 
 use kerolox_protocol::{
+    Millis,
     frame::{Codec, FRAME_BYTES_MAX, Split, split},
     header::{Fields, Header},
     properties,
@@ -41,22 +42,9 @@ fn header_bytes(codec: Codec, header: &Header) -> Vec<u8> {
 fn main() {
     let properties =
         "KEYS\u{1}key1\u{2}UNIQ_KEY\u{1}7F000001000000000000BEEF00000000\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA";
-    let request = SendRequestV2 {
-        producer_group: "producer_group".into(),
-        topic: "BenchmarkTest".into(),
-        default_topic: "TBW102".into(),
-        default_topic_queue_nums: 4,
-        queue_id: 3,
-        sys_flag: 0,
-        born_timestamp: 1_700_000_000_000,
-        flag: 0,
-        properties: Some(properties.into()),
-        reconsume_times: Some(0),
-        unit_mode: Some(false),
-        max_reconsume_times: None,
-        batch: Some(false),
-        broker_name: Some("broker-a".into()),
-    };
+    let born = Millis(1_700_000_000_000);
+    let plain = SendRequestV2::plain("producer_group", "BenchmarkTest", 3, born, properties.into());
+    let request = SendRequestV2 { broker_name: Some("broker-a".into()), ..plain };
     let header = Header::request(310, 123_456, Some(request.to_ext()));
     let mut scratch = Scratch::default();
     for (name, codec) in [("JSON", Codec::Json), ("binary", Codec::Binary)] {

@@ -250,20 +250,7 @@ impl ConsumeMessage {
     }
 
     fn request(&self, queue_id: i32, queue_offset: i64, max_msg_nums: i32) -> PullRequest {
-        PullRequest {
-            consumer_group: self.group.clone(),
-            topic: self.topic.clone(),
-            queue_id,
-            queue_offset,
-            max_msg_nums,
-            sys_flag: 4,
-            commit_offset: Some(0),
-            suspend_timeout_millis: Some(0),
-            subscription: Some("*".into()),
-            sub_version: Some(0),
-            expression_type: Some("TAG".into()),
-            max_msg_bytes: None,
-        }
+        PullRequest::once(&self.group, &self.topic, queue_id, queue_offset, max_msg_nums)
     }
 
     fn show(&self, record: &Record<'_>, broker: &str, shown: &mut Vec<Shown>) {

@@ -2,7 +2,7 @@
 
 use crate::rig::Ask;
 use kerolox_protocol::{
-    batch,
+    Millis, batch,
     properties::Builder,
     rpc::{
         consume::{PullRequest, SendBackRequest},
@@ -19,22 +19,9 @@ pub const VIEW: i32 = 33;
 
 pub fn send_header(topic: &str, properties: &[(&str, &str)]) -> SendRequestV2 {
     let properties = properties.iter().fold(Builder::default(), |text, (name, value)| text.set(name, value));
-    SendRequestV2 {
-        producer_group: "pg".into(),
-        topic: topic.into(),
-        default_topic: "TBW102".into(),
-        default_topic_queue_nums: 4,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp: 1_699_999_999_000,
-        flag: 7,
-        properties: Some(String::from_utf8(properties.build()).unwrap()),
-        reconsume_times: Some(0),
-        unit_mode: Some(false),
-        max_reconsume_times: None,
-        batch: None,
-        broker_name: None,
-    }
+    let properties = String::from_utf8(properties.build()).unwrap();
+    let plain = SendRequestV2::plain("pg", topic, 0, Millis(1_699_999_999_000), properties);
+    SendRequestV2 { flag: 7, batch: None, ..plain }
 }
 
 pub fn send(conn: u64, topic: &str, body: &str) -> Ask {
@@ -58,19 +45,10 @@ pub fn send_batch(conn: u64, topic: &str, items: &[(&str, &[(&str, &str)])]) -> 
 
 pub fn pull_header(topic: &str, offset: i64) -> PullRequest {
     PullRequest {
-        consumer_group: "g".into(),
-        topic: topic.into(),
-        queue_id: 0,
-        queue_offset: offset,
-        max_msg_nums: 32,
-        // Carries its subscription.
-        sys_flag: 4,
-        commit_offset: Some(0),
         suspend_timeout_millis: Some(15_000),
-        subscription: Some("*".into()),
         sub_version: Some(1),
         expression_type: None,
-        max_msg_bytes: None,
+        ..PullRequest::once("g", topic, 0, offset, 32)
     }
 }
 

@@ -101,3 +101,29 @@ headers! {
         max_reconsume_times: Option<i32> = "maxReconsumeTimes",
     }
 }
+
+impl PullRequest {
+    /// Asks a queue once for all that is there, whatever its tags: is not held and commits nothing.
+    pub fn once(
+        consumer_group: &str,
+        topic: &str,
+        queue_id: i32,
+        queue_offset: i64,
+        max_msg_nums: i32,
+    ) -> PullRequest {
+        PullRequest {
+            consumer_group: consumer_group.into(),
+            topic: topic.into(),
+            queue_id,
+            queue_offset,
+            max_msg_nums,
+            sys_flag: 4,
+            commit_offset: Some(0),
+            suspend_timeout_millis: Some(0),
+            subscription: Some("*".into()),
+            sub_version: Some(0),
+            expression_type: Some("TAG".into()),
+            max_msg_bytes: None,
+        }
+    }
+}

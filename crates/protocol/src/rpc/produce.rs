@@ -1,6 +1,6 @@
 //! RPCs of writers: sending messages, one by one and in batches.
 
-use crate::{headers, rpcs};
+use crate::{Millis, headers, rpcs};
 
 rpcs! {
     /// Stores one message; the header has long names.
@@ -96,6 +96,34 @@ sends! {
         max_reconsume_times: Option<i32> = "maxReconsumeTimes", "l";
         /// Whether the body is a batch.
         batch: Option<bool> = "batch", "m";
+    }
+}
+
+impl SendRequestV2 {
+    /// A send as a client makes it that was told nothing but where to and what.
+    pub fn plain(
+        producer_group: &str,
+        topic: &str,
+        queue_id: i32,
+        born: Millis,
+        properties: String,
+    ) -> SendRequestV2 {
+        SendRequestV2 {
+            producer_group: producer_group.into(),
+            topic: topic.into(),
+            default_topic: "TBW102".into(),
+            default_topic_queue_nums: 4,
+            queue_id,
+            sys_flag: 0,
+            born_timestamp: born.0,
+            flag: 0,
+            properties: Some(properties),
+            reconsume_times: Some(0),
+            unit_mode: Some(false),
+            max_reconsume_times: None,
+            batch: Some(false),
+            broker_name: None,
+        }
     }
 }
 
