@@ -14,6 +14,7 @@ pub const SEND: i32 = 310;
 pub const SEND_V1: i32 = 10;
 pub const SEND_BATCH: i32 = 320;
 pub const PULL: i32 = 11;
+pub const COMMIT: i32 = 15;
 pub const SEND_BACK: i32 = 36;
 pub const VIEW: i32 = 33;
 
@@ -61,6 +62,12 @@ pub fn hold(conn: u64, topic: &str, offset: i64, tags: &str) -> Ask {
     let header =
         PullRequest { sys_flag: 4 | 2, subscription: Some(tags.into()), ..pull_header(topic, offset) };
     Ask::new(conn, PULL, &header, b"")
+}
+
+/// Says where a group stands.
+pub fn commit(group: &str, topic: &str, queue: i32, offset: i64) -> Ask {
+    let ask = Ask::bare(1, COMMIT).with("consumerGroup", group).with("topic", topic);
+    ask.with("queueId", queue).with("commitOffset", offset)
 }
 
 pub fn send_back(conn: u64, offset: i64, level: i32) -> Ask {

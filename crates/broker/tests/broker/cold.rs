@@ -3,7 +3,6 @@
 use crate::{
     asks::*,
     members::beat,
-    relays::commit,
     rig::{self, Ask, Got, Rig},
 };
 use kerolox_broker::{Options, jobs::BrokerJob};
@@ -41,7 +40,7 @@ fn past() -> Past {
         id.get_or_insert(sent.field("msgId").to_owned());
         rig.advance(1_000);
     }
-    rig.group(&[commit(0, 10)]);
+    rig.group(&[commit("g", "T", 0, 10)]);
     let (now, id) = (rig.now, id.unwrap());
     let at = i64::from_str_radix(&id[16..], 16).unwrap();
     Past { disk: rig.stop(), now, id, at }

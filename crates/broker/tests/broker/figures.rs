@@ -1,24 +1,15 @@
 //! Figures: how far queues and groups are, what passed, what the process says of itself.
 
 use crate::{
-    asks::{pull, send, send_back},
+    asks::{commit, pull, send, send_back},
     members::beat,
-    rig::{Ask, Got, Rig},
+    rig::{Ask, Got, Rig, text},
     tables::set_topic,
 };
 use kerolox_protocol::{
     body::{self, KvTable},
     code,
 };
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
-}
-
-fn commit(group: &str, topic: &str, offset: i64) -> Ask {
-    let ask = Ask::bare(1, 15).with("consumerGroup", group).with("topic", topic);
-    ask.with("queueId", 0).with("commitOffset", offset)
-}
 
 fn filled(rig: &mut Rig) {
     rig.ask(set_topic("T", 1, 1, 6));
@@ -50,7 +41,7 @@ fn how_far_a_group_is() {
     let mut rig = Rig::new();
     filled(&mut rig);
     let broker = rig.options.broker.broker_name.clone();
-    rig.ask(commit("g", "T", 2));
+    rig.ask(commit("g", "T", 0, 2));
     let expected = format!(
         r#"{{"consumeTps":0.0,"offsetTable":{{{{"brokerName":"{broker}","queueId":0,"topic":"T"}}:{{"brokerOffset":3,"consumerOffset":2,"lastTimestamp":1700000001000}}}}}}"#
     );
@@ -83,7 +74,7 @@ fn how_far_a_group_is() {
 fn between_which_times_the_waiting_messages_lie() {
     let mut rig = Rig::new();
     filled(&mut rig);
-    rig.ask(commit("g", "T", 1));
+    rig.ask(commit("g", "T", 0, 1));
     let broker = rig.options.broker.broker_name.clone();
     let spans = rig.ask(Ask::bare(9, 303).with("topic", "T").with("group", "g"));
     let expected = format!(

@@ -1,6 +1,6 @@
 //! Heartbeats, consumer lists, locks: what the members of a group see of each other.
 
-use crate::rig::{Ask, Got, Rig, options};
+use crate::rig::{Ask, Got, Rig, options, text};
 use kerolox_protocol::{code, header::Language};
 
 pub const HEARTBEAT: i32 = 34;
@@ -25,10 +25,6 @@ pub fn produces(conn: u64, id: &str, group: &str) -> Ask {
         r#"{{"clientID":"{id}","consumerDataSet":[],"producerDataSet":[{{"groupName":"{group}"}}]}}"#
     );
     Ask::json(conn, HEARTBEAT, &body)
-}
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
 }
 
 fn codes(got: &[Got]) -> Vec<i32> {

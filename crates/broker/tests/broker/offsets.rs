@@ -1,21 +1,12 @@
 //! Where groups stand, and where queues begin and end.
 
 use crate::{
-    asks::send,
-    rig::{Ask, Got, Rig, options},
+    asks::{commit, send},
+    rig::{Ask, Rig, options, text},
 };
 use kerolox_protocol::code;
 
 const QUERY: i32 = 14;
-const COMMIT: i32 = 15;
-
-fn commit(group: &str, topic: &str, queue: i32, offset: i64) -> Ask {
-    Ask::bare(1, COMMIT)
-        .with("consumerGroup", group)
-        .with("topic", topic)
-        .with("queueId", queue)
-        .with("commitOffset", offset)
-}
 
 fn query(group: &str, topic: &str) -> Ask {
     Ask::bare(1, QUERY).with("consumerGroup", group).with("topic", topic).with("queueId", 0)
@@ -94,10 +85,6 @@ fn ends_and_times_of_a_queue() {
     assert_eq!(rig.ask(of("other", 29).with("timestamp", 1)).number("offset"), 0);
     assert_eq!(rig.ask(of("other", 32)).number("timestamp"), -1);
     assert_eq!(rig.ask(Ask::bare(1, 30).with("topic", "T").with("queueId", -1)).number("offset"), 0);
-}
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Requests that a broker passes on to clients, and resets that it pushes to them.
 
 use crate::{
-    asks::send,
+    asks::{commit, send},
     members::beat,
-    rig::{Ask, Got, Rig},
+    rig::{Ask, Rig, text},
     tables::set_topic,
 };
 use kerolox_protocol::{code, header::Language};
@@ -12,10 +12,6 @@ const RUNNING: i32 = 307;
 const DIRECTLY: i32 = 309;
 const RESET: i32 = 222;
 const STATUS: i32 = 223;
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
-}
 
 fn online() -> Rig {
     let mut rig = Rig::new();
@@ -124,11 +120,6 @@ fn reset(time: i64, force: bool) -> Ask {
     Ask::bare(9, RESET).with("topic", "T").with("group", "g").with("timestamp", time).with("isForce", force)
 }
 
-pub fn commit(queue: i32, offset: i64) -> Ask {
-    let ask = Ask::bare(1, 15).with("consumerGroup", "g").with("topic", "T");
-    ask.with("queueId", queue).with("commitOffset", offset)
-}
-
 fn stands(rig: &mut Rig, queue: i32) -> i64 {
     rig.ask(Ask::bare(1, 14).with("consumerGroup", "g").with("topic", "T").with("queueId", queue))
         .number("offset")
@@ -142,7 +133,7 @@ fn a_reset_is_pushed_in_the_form_of_each_language_and_stored() {
         rig.ask(send(5, "T", body));
         rig.advance(1_000);
     }
-    rig.group(&[commit(0, 3), commit(1, 0)]);
+    rig.group(&[commit("g", "T", 0, 3), commit("g", "T", 1, 0)]);
     rig.take(1);
     let broker = rig.options.broker.broker_name.clone();
     let second = crate::rig::START.wall.0 + 1_000;
@@ -175,7 +166,7 @@ fn a_reset_that_cannot_be_says_why_and_changes_nothing() {
     let mut rig = online();
     assert_eq!(rig.ask(reset(-1, true).with("topic", "X")).code(), code::SYSTEM_ERROR);
     assert_eq!(rig.ask(reset(-1, true)).remark(), "THe consumer group <g> not exist");
-    rig.group(&[commit(0, 3), commit(1, 0)]);
+    rig.group(&[commit("g", "T", 0, 3), commit("g", "T", 1, 0)]);
     assert_eq!(rig.ask(reset(-1, true).with("queueId", 2)).code(), code::SYSTEM_ERROR);
     rig.close(1);
     rig.close(2);

@@ -48,6 +48,11 @@ impl Got {
     }
 }
 
+/// A body that is text.
+pub fn text(got: &Got) -> &str {
+    std::str::from_utf8(&got.body).unwrap()
+}
+
 /// A request to be sent.
 #[derive(Debug, Clone)]
 pub struct Ask {

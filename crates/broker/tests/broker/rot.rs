@@ -191,7 +191,7 @@ fn a_pull_waits_for_an_entry_that_is_made_again_and_not_longer() {
 fn flipped_bits_in_the_queue_of_the_state_take_nothing_of_it() {
     let mut rig = Rig::with(small());
     rig.ask(send(1, "T", "x"));
-    rig.group(&[crate::relays::commit(0, 7)]);
+    rig.group(&[crate::asks::commit("g", "T", 0, 7)]);
     rig.advance(2_000);
     let now = rig.now;
     let disk = rig.stop();

@@ -2,7 +2,7 @@
 
 use crate::{
     asks::send,
-    rig::{Ask, Got, Rig, options},
+    rig::{Ask, Rig, options, text},
 };
 use kerolox_protocol::code;
 use kerolox_store::smallfile;
@@ -11,10 +11,6 @@ use std::path::Path;
 const SET: i32 = 25;
 const GET: i32 = 26;
 const FILE: &str = "/conf/broker.conf";
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
-}
 
 fn with_file() -> Rig {
     let mut kept = options();

@@ -1,9 +1,9 @@
 //! Topics and groups by request, and what goes with them.
 
 use crate::{
-    asks::{hold, pull, send},
+    asks::{commit, hold, pull, send},
     members::beat,
-    rig::{Ask, Got, Rig, options},
+    rig::{Ask, Got, Rig, options, text},
 };
 use kerolox_protocol::code;
 use kerolox_store::disk::memory::{Call, Fault, Harm};
@@ -22,10 +22,6 @@ pub fn set_topic(name: &str, read: i32, write: i32, perm: i32) -> Ask {
         .with("topicFilterType", "SINGLE_TAG")
         .with("topicSysFlag", 0)
         .with("order", "true")
-}
-
-fn text(got: &Got) -> &str {
-    std::str::from_utf8(&got.body).unwrap()
 }
 
 fn topic(rig: &mut Rig, name: &str) -> Got {
@@ -92,13 +88,7 @@ fn a_deleted_topic_leaves_nothing() {
     let mut rig = Rig::new();
     rig.ask(send(1, "T", "m"));
     rig.ask(send(1, "T", "n"));
-    rig.ask(
-        Ask::bare(1, 15)
-            .with("consumerGroup", "g")
-            .with("topic", "T")
-            .with("queueId", 0)
-            .with("commitOffset", 2),
-    );
+    rig.ask(commit("g", "T", 0, 2));
     assert_eq!(rig.ask(Ask::bare(9, DELETE_TOPIC).with("topic", "T")).code(), code::SUCCESS);
     assert_eq!(text(&rig.ask(Ask::bare(9, 43))), r#"{"offsetTable":{}}"#);
     let stats = Ask::bare(9, 315).with("statsName", "TOPIC_PUT_NUMS").with("statsKey", "T");
@@ -201,13 +191,7 @@ fn a_group_is_set_listed_and_deleted_with_its_offsets() {
         text(&all).contains(r#""TOOLS_CONSUMER":{"#)
             && text(&all).starts_with(r#"{"dataVersion":{"counter":1"#)
     );
-    rig.ask(
-        Ask::bare(1, 15)
-            .with("consumerGroup", "g")
-            .with("topic", "T")
-            .with("queueId", 0)
-            .with("commitOffset", 2),
-    );
+    rig.ask(commit("g", "T", 0, 2));
     let delete = |flag: &str| Ask::bare(9, DELETE_GROUP).with("groupName", "g").with(flag, "true");
     rig.ask(Ask::bare(9, DELETE_GROUP).with("groupName", "g"));
     assert!(text(&rig.ask(Ask::bare(9, 43))).contains("T@g"), "offsets stay unless asked for");
@@ -229,13 +213,7 @@ fn a_group_is_set_listed_and_deleted_with_its_offsets() {
 fn topics_and_subscription_of_a_group_are_told() {
     let mut rig = Rig::new();
     rig.ask(beat(1, "a", "g", "T", "TagA"));
-    rig.ask(
-        Ask::bare(1, 15)
-            .with("consumerGroup", "g")
-            .with("topic", "U")
-            .with("queueId", 0)
-            .with("commitOffset", 2),
-    );
+    rig.ask(commit("g", "U", 0, 2));
     let topics = rig.ask(Ask::bare(9, 343).with("group", "g"));
     assert_eq!(text(&topics), r#"{"brokerAddr":"127.0.0.1:10911","topicList":["T","U"]}"#);
     let wanted = rig.ask(Ask::bare(9, 345).with("group", "g").with("topic", "T"));
