@@ -6,6 +6,7 @@
 //! - [`kinds`] and [`networks`]: kinds of value, their text forms
 //! - [`declare`]: the `config!` declaration and what it makes of a row
 //! - [`broker`], [`store`], [`server`], [`namesrv`]: the rows, grouped by who reads them
+//! - [`text`]: foreign text made safe to show, names near to a typed one
 //! - [`properties`]: the text format; [`load`]: sources to checked values; [`print_all`] and [`docs_page`]: listings
 
 pub mod broker;
@@ -23,7 +24,7 @@ mod rules;
 pub mod server;
 pub mod store;
 mod system_properties;
-mod text;
+pub mod text;
 mod whys;
 
 pub use broker::BrokerConfig;

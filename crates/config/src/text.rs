@@ -21,16 +21,21 @@ pub(crate) fn shown(text: &str) -> String {
     out
 }
 
-/// The name nearest to a typed one by edit distance ignoring case, if one is near enough to be meant.
+/// The name nearest to a typed one, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    within((typed.chars().count() / 4).max(2), typed, names)
+}
+
+/// The name nearest to a typed one by edit distance ignoring case, of those that at most so many edits lead to. Nothing
+/// is near to a very long one.
+pub fn within<'a>(edits: usize, typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if typed.len() > COMPARED_MAX {
         return None;
     }
     let typed = typed.to_lowercase();
-    let limit = (typed.chars().count() / 4).max(2);
     names
         .map(|name| (distance(&typed, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= limit && *distance < name.len())
+        .filter(|(distance, name)| *distance <= edits && *distance < name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -4,6 +4,7 @@
 //! topic that nobody created, and auto-creation that is off; the remark says which it is, and the command.
 
 use crate::routes::Routes;
+use kerolox_config::text::within;
 use kerolox_protocol::TopicName;
 
 /// Template topic from which brokers create topics at their first message.
@@ -60,44 +61,9 @@ fn nearest<'a>(routes: &'a Routes, topic: &str) -> Option<&'a str> {
     if topic.len() > COMPARED_MAX || routes.topics().len() > SEARCHED_MAX {
         return None;
     }
-    let limit = (topic.len() / 4).clamp(1, 3);
-    let wanted = topic.to_ascii_lowercase();
-    routes
-        .topics()
-        .map(|name| name.as_str())
-        .filter(|name| name.len().abs_diff(topic.len()) <= limit)
-        .map(|name| (distance(wanted.as_bytes(), name.to_ascii_lowercase().as_bytes()), name))
-        .filter(|(distance, name)| *distance <= limit && *distance < name.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-/// Edit distance in bytes.
-fn distance(left: &[u8], right: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.iter().enumerate() {
-        let mut before = i + 1;
-        let mut next = Vec::with_capacity(row.len());
-        next.push(before);
-        for ((r, diagonal), above) in right.iter().zip(&row).zip(row.iter().skip(1)) {
-            before = (diagonal + usize::from(l != r)).min(above + 1).min(before + 1);
-            next.push(before);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distance_counts_edits() {
-        for (left, right, expected) in
-            [("", "ab", 2), ("kitten", "sitting", 3), ("abc", "abc", 0), ("ab", "", 2)]
-        {
-            assert_eq!(distance(left.as_bytes(), right.as_bytes()), expected, "{left} {right}");
-        }
-    }
+    let edits = (topic.len() / 4).clamp(1, 3);
+    let names = routes.topics().map(|name| name.as_str());
+    // A look at the length spares most comparisons.
+    let names = names.filter(|name| name.len().abs_diff(topic.len()) <= edits);
+    within(edits, topic, names)
 }
