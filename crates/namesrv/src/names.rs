@@ -5,7 +5,8 @@
 //! Names here never become paths. What is refused would break a list, a log line or a client's hand-made
 //! parser of routes: blanks, control characters, quotes and separators.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use kerolox_protocol::checked_text;
+use std::{fmt, sync::Arc};
 
 /// Longest name in bytes: the longest group and the longest prefix of its topics.
 pub const NAME_BYTES_MAX: usize = 255 + 8;
@@ -48,36 +49,6 @@ fn check(text: &str, bytes_max: usize) -> Result<(), BadText> {
         c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | ',' | ';' | '{' | '}')
     };
     if text.chars().any(bad) { Err(BadText::Illegal) } else { Ok(()) }
-}
-
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// As text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
-            }
-        }
-    };
 }
 
 checked_text! {

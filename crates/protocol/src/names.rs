@@ -3,7 +3,7 @@
 //! A name becomes part of a path, so the check is also the wall between the network and the file system:
 //! no separator, no dot and no empty name can pass it.
 
-use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// Longest topic name in bytes. Reference: `Validators.TOPIC_MAX_LENGTH`.
 pub const TOPIC_BYTES_MAX: usize = 127;
@@ -50,11 +50,45 @@ pub fn check(text: &str, bytes_max: usize) -> Result<(), NameError> {
     if text.bytes().all(legal) { Ok(()) } else { Err(NameError::Illegal) }
 }
 
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+/// Declares a text that only its check can make: held once, compared, looked up and shown as text. The check, and what
+/// else it can do, is for the module that declares it.
+#[macro_export]
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(::std::sync::Arc<str>);
+
+        impl $name {
+            /// As text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl ::std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        checked_text! {
+            $(#[$doc])*
+            $name
+        }
 
         impl $name {
             /// Checks and keeps a name.
@@ -62,30 +96,11 @@ macro_rules! name {
                 check(text, $max)?;
                 Ok($name(Arc::from(text)))
             }
-            /// The name as text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
         }
         impl Deref for $name {
             type Target = str;
             fn deref(&self) -> &str {
                 &self.0
-            }
-        }
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
             }
         }
         impl std::str::FromStr for $name {
