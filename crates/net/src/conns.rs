@@ -42,6 +42,26 @@ pub(crate) struct Conn {
 // An idle connection costs this and at most two small buffers; the rest of 8 KiB is the service's.
 const _: () = assert!(size_of::<Conn>() <= 512 && size_of::<Conn>() + 2 * KEPT_BYTES_MAX <= 5 * 1024);
 
+impl Conn {
+    /// One that has brought nothing yet.
+    pub(crate) fn new(peer: Peer, transport: Transport, vitals: Vitals) -> Conn {
+        Conn {
+            peer,
+            transport,
+            inbound: Inbound::default(),
+            outbound: Outbound::default(),
+            vitals,
+            interest: EventFlags::IN,
+            greeted: false,
+            dirty: false,
+            cold_reads: 0,
+            closing: None,
+            counted_partial: 0,
+            counted_unsent: 0,
+        }
+    }
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Conns {
@@ -95,20 +115,8 @@ mod tests {
 
     fn conn(id: ConnId) -> Conn {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        Conn {
-            peer: Peer { conn: id, addr: SocketAddr::from(([127, 0, 0, 1], 1)), local_port: 1 },
-            transport: Transport::Plain(socket.into()),
-            inbound: Inbound::default(),
-            outbound: Outbound::default(),
-            vitals: Vitals::new(Millis(0)),
-            interest: EventFlags::IN,
-            greeted: false,
-            dirty: false,
-            cold_reads: 0,
-            closing: None,
-            counted_partial: 0,
-            counted_unsent: 0,
-        }
+        let peer = Peer { conn: id, addr: SocketAddr::from(([127, 0, 0, 1], 1)), local_port: 1 };
+        Conn::new(peer, Transport::Plain(socket.into()), Vitals::new(Millis(0)))
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::{Driver, LISTEN_TOKEN};
 use crate::{
     Peer, Service,
-    buffers::{Inbound, Outbound},
     clock::Clock,
     conns::Conn,
     limits::{Verdict, Vitals},
@@ -73,20 +72,9 @@ impl<S: Service, C: Clock> Driver<S, C> {
         if let Verdict::KeepUntil(until) = vitals.judge(now.mono, &self.limits) {
             self.sweep_at = self.sweep_at.min(until);
         }
-        let conn = self.conns.insert(|conn| Conn {
-            peer: Peer { conn, addr, local_port },
-            transport: Transport::Plain(socket),
-            inbound: Inbound::default(),
-            outbound: Outbound::default(),
-            vitals,
-            interest: EventFlags::IN,
-            greeted: false,
-            dirty: false,
-            cold_reads: 0,
-            closing: None,
-            counted_partial: 0,
-            counted_unsent: 0,
-        });
+        let conn = self
+            .conns
+            .insert(|conn| Conn::new(Peer { conn, addr, local_port }, Transport::Plain(socket), vitals));
         let Some(conn) = conn else {
             self.admission.release(addr.ip());
             return;
