@@ -52,6 +52,20 @@ fn die(world: &mut World) {
     world.disk = world.disk.kill();
 }
 
+/// Ends the process, in order or not.
+fn leave(world: &mut World, stopped: bool) {
+    if stopped {
+        world.stop();
+    }
+    die(world);
+}
+
+/// A stop in order, and a start of which no order is expected.
+fn start_again(world: &mut World) {
+    leave(world, true);
+    world.open();
+}
+
 fn log_file(world: &World, at: u64) -> (PathBuf, u64) {
     let segment = world.options.segment_bytes;
     (PathBuf::from(format!("/store/commitlog/{:020}", at / segment * segment)), at % segment)
@@ -125,9 +139,7 @@ fn a_bad_sector_in_what_is_read_again_costs_what_it_hit_and_is_told_once() {
         assert!(next == after || power_cut && next == before.offset, "{at}: {next} {after}");
         world.store().commit().unwrap();
         world.settle();
-        world.stop();
-        world.disk = world.disk.kill();
-        world.open();
+        start_again(&mut world);
         assert_eq!(damage_lines(&world), 0, "{at} {power_cut}: told once");
         all_but(&mut world, at, SECTOR);
         world.sent.pop();
@@ -155,12 +167,7 @@ fn a_bad_sector_where_the_log_ends_is_refused_unless_the_end_is_known() {
         fill(&mut world, 2);
         let end = world.store().end().0;
         assert!(end % world.options.segment_bytes < 6 << 10, "there is room for bad sectors behind it");
-        if stopped {
-            world.stop()
-        } else {
-            world.store = None
-        }
-        die(&mut world);
+        leave(&mut world, stopped);
         let disk = world.disk.clone();
         for sector in 0..16 {
             let at = end / SECTOR * SECTOR + sector * SECTOR;
@@ -193,8 +200,7 @@ fn a_bad_sector_where_the_log_ends_is_refused_unless_the_end_is_known() {
 /// A store that was stopped, again and again, each time with another sector of its log that is bad: where it begins.
 fn each_bad_sector_of_a_stopped_log(look: impl Fn(&mut World, u64)) {
     let mut world = unsaved();
-    world.stop();
-    die(&mut world);
+    leave(&mut world, true);
     let end = world.sent.last().unwrap().end.0;
     let disk = world.disk.clone();
     for at in (0..end / SECTOR * SECTOR).step_by(SECTOR as usize) {
@@ -232,12 +238,7 @@ fn a_log_whose_end_cannot_be_read_is_mended_by_a_repair() {
         let mut world = unsaved();
         fill(&mut world, 2);
         let (end, last) = (world.store().end().0, world.sent.last().unwrap().clone());
-        if stopped {
-            world.stop()
-        } else {
-            world.store = None
-        }
-        die(&mut world);
+        leave(&mut world, stopped);
         let disk = world.disk.clone();
         let sent = world.sent.clone();
         // Its head, what is between, and the log's end; two at once; and one that is far from it.
@@ -268,9 +269,7 @@ fn a_log_whose_end_cannot_be_read_is_mended_by_a_repair() {
             world.append("D", 0, 100).unwrap();
             world.store().commit().unwrap();
             world.settle();
-            world.stop();
-            world.disk = world.disk.kill();
-            world.open();
+            start_again(&mut world);
             assert_eq!(damage_lines(&world), 0, "{stopped} {bad:?}: {:?}", world.opened.lines);
             all_but(&mut world, 0, 0);
             world.store = None;
@@ -337,8 +336,7 @@ fn derived(disk: &MemDisk) -> Vec<PathBuf> {
 #[test]
 fn the_tools_name_and_mend_bad_sectors_of_what_is_made_from_the_log() {
     let mut world = unsaved();
-    world.stop();
-    die(&mut world);
+    leave(&mut world, true);
     let topics = b"{\"topicConfigTable\":{\"A\":{\"perm\":6},\"B\":{},\"C\":{}}}";
     world.disk.plant(Path::new("/store/config/topics.json"), topics).unwrap();
     world.disk.plant(Path::new("/store/config/other.json"), b"{}").unwrap();
@@ -386,12 +384,7 @@ fn told(world: &World, path: &Path) -> usize {
 fn a_small_file_that_cannot_be_read_is_set_aside_and_made_again() {
     for stopped in [true, false] {
         let mut world = unsaved();
-        if stopped {
-            world.stop()
-        } else {
-            world.store = None
-        }
-        die(&mut world);
+        leave(&mut world, stopped);
         let disk = world.disk.clone();
         for name in ["checkpoint", "kerolox.checkpoint", "kerolox.queues"] {
             let path = Path::new("/store").join(name);
@@ -428,8 +421,7 @@ fn with_large_queues() -> World {
         world.settle();
         world.pass(60);
     }
-    world.stop();
-    die(&mut world);
+    leave(&mut world, true);
     world
 }
 
@@ -537,12 +529,7 @@ fn an_index_that_cannot_be_read_is_set_aside_and_the_newest_keys_are_read_again(
     for stopped in [true, false] {
         let mut world = World::new(Flush::Sync);
         fill(&mut world, 90);
-        if stopped {
-            world.stop()
-        } else {
-            world.store = None
-        }
-        die(&mut world);
+        leave(&mut world, stopped);
         let disk = world.disk.clone();
         let files = disk.list(Path::new("/store/index")).unwrap();
         assert!(files.len() > 1);
@@ -560,9 +547,7 @@ fn an_index_that_cannot_be_read_is_set_aside_and_the_newest_keys_are_read_again(
                     world.check();
                 }
                 all_but(&mut world, 0, 0);
-                world.stop();
-                world.disk = world.disk.kill();
-                world.open();
+                start_again(&mut world);
                 assert_eq!(told(&world, &path), 0, "told once");
                 world.store = None;
             }
