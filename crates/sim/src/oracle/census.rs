@@ -16,7 +16,7 @@ impl Oracle {
     pub fn census(&mut self, walk: &Walk) {
         self.gaps(walk);
         let mut plain: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut waiting: BTreeMap<&str, (u32, i64)> = BTreeMap::new();
+        let mut delayed: BTreeMap<&str, Delayed> = BTreeMap::new();
         let mut backs: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
         // What a message came from may be deleted.
         let loose = walk.first > 0;
@@ -44,27 +44,32 @@ impl Oracle {
                 continue;
             }
             if rec.topic == DELAY_TOPIC {
-                let (n, earliest) = waiting.entry(id).or_insert((0, i64::MAX));
-                *n += 1;
-                *earliest = (*earliest).min(rec.store_ms);
+                delayed.entry(id).or_default().waits.push(rec.store_ms);
                 continue;
             }
             *plain.entry(id).or_default() += 1;
             if (rec.topic != sent.topic || rec.queue != sent.queue) && !altered {
                 findings.push(("I2", format!("{id} stands in {}/{}", rec.topic, rec.queue)));
             }
-            if let Some(level) = sent.level {
-                let since = waiting.get(id).map(|(_, at)| *at);
-                match since {
-                    None if loose => {}
-                    None if self.has_rotten(id) => {}
-                    None => findings.push(("I13", format!("{id} was delivered and never waited"))),
-                    Some(at) if !altered && self.even_clock && rec.store_ms < at + Oracle::delay(level) => {
-                        let early = at + Oracle::delay(level) - rec.store_ms;
-                        findings.push(("I13", format!("{id} was delivered {early} ms early")));
-                    }
-                    Some(_) => {}
+            if sent.level.is_some() {
+                let delayed = delayed.entry(id).or_default();
+                if delayed.waits.is_empty() && !loose && !self.has_rotten(id) {
+                    findings.push(("I13", format!("{id} was delivered and never waited")));
                 }
+                if !altered {
+                    delayed.came.push(rec.store_ms);
+                }
+            }
+        }
+        for (id, delayed) in delayed.iter().filter(|_| self.even_clock) {
+            let Some((sent, level)) = self.sent.get(*id).and_then(|sent| Some((sent, sent.level?))) else {
+                continue;
+            };
+            let is_missing = loose || self.has_rotten(id);
+            let gone =
+                if is_missing { sent.attempts as usize } else { 0 }.saturating_sub(delayed.waits.len());
+            if let Some(early) = delayed.early(Oracle::delay(level), gone, self.rotten.notes) {
+                findings.push(("I13", format!("{id} was delivered {early} ms early")));
             }
         }
         for (id, n) in plain {
@@ -79,7 +84,7 @@ impl Oracle {
                 }
                 None => sent.attempts,
                 Some(_) if loose => sent.attempts,
-                Some(_) => waiting.get(id).map_or(0, |(n, _)| *n),
+                Some(_) => delayed.get(id).map_or(0, |delayed| delayed.waits.len() as u32),
             };
             // Of what was damaged nobody knows what it led to; without notes what waits comes again.
             let forgotten = self.has_rotten(id) || self.rotten.notes && sent.level.is_some();
@@ -188,6 +193,23 @@ impl Oracle {
     }
 }
 
+/// A delayed message in the log: when it was stored to wait, and when it came, each in order.
+#[derive(Debug, Default)]
+struct Delayed {
+    waits: Vec<i64>,
+    came: Vec<i64>,
+}
+
+impl Delayed {
+    /// How much too early it came. Each wait ends once, so the n-th to end is not before the n-th that began. `gone`: so
+    /// many that began before these are not in the log any more. `again`: one may end several times.
+    fn early(&self, delay: i64, gone: usize, again: bool) -> Option<i64> {
+        let came = self.came.iter().skip(gone).enumerate();
+        let due = |n: usize| Some(self.waits.get(if again { 0 } else { n })? + delay);
+        came.filter_map(|(n, at)| Some(due(n)? - at)).find(|early| *early > 0)
+    }
+}
+
 /// An entry that stands for a message that is not there.
 const BLANK: (u64, u32, i64) = (0, 0x7fff_ffff, 0);
 
@@ -228,4 +250,22 @@ fn differs(
     };
     (exact && first != begins && !(first..begins).all(is_nothing))
         .then(|| format!("it should begin at {begins}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_delivery_is_that_of_a_wait() {
+        let early = |waits: &[i64], came: &[i64], gone, again| {
+            Delayed { waits: waits.into(), came: came.into() }.early(1_000, gone, again)
+        };
+        assert_eq!(early(&[0, 500], &[1_000, 1_500], 0, false), None);
+        assert_eq!(early(&[0, 500], &[999], 0, false), Some(1));
+        assert_eq!(early(&[0, 500], &[1_000, 1_499], 0, false), Some(1), "the first has come");
+        assert_eq!(early(&[0, 500], &[1_000, 1_499], 0, true), None, "or comes again");
+        assert_eq!(early(&[500], &[1_000, 1_500], 1, false), None, "the first is deleted");
+        assert_eq!(early(&[500], &[1_000, 1_400], 1, false), Some(100));
+    }
 }
