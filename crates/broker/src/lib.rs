@@ -26,22 +26,11 @@
 //! | [`stats`] | counting |
 //! | [`admin`] | everything that operators ask |
 
-/// Whether a planted bug is on; never without the feature `mutants`.
+#[macro_use(mutant)]
+extern crate kerolox_planted;
+/// Bugs of both are declared beside the store's.
 #[cfg(feature = "mutants")]
-macro_rules! mutant {
-    ($bug:ident) => {
-        kerolox_store::mutant::is_on(kerolox_store::mutant::Mutant::$bug)
-    };
-}
-#[cfg(not(feature = "mutants"))]
-macro_rules! mutant {
-    ($bug:ident) => {
-        $crate::NO_BUG
-    };
-}
-/// A name, since a bare `false` would read as a slip wherever a bug can be planted.
-#[cfg(not(feature = "mutants"))]
-const NO_BUG: bool = false;
+use kerolox_store::mutant;
 
 pub mod admin;
 pub mod again;

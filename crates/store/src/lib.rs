@@ -9,22 +9,8 @@
 //! `Store::flushed` survives a power cut. The first failed write or sync poisons the store: nothing is
 //! accepted after it.
 
-/// Whether a planted bug is on; never without the feature `mutants`.
-#[cfg(feature = "mutants")]
-macro_rules! mutant {
-    ($bug:ident) => {
-        $crate::mutant::is_on($crate::mutant::Mutant::$bug)
-    };
-}
-#[cfg(not(feature = "mutants"))]
-macro_rules! mutant {
-    ($bug:ident) => {
-        $crate::NO_BUG
-    };
-}
-/// A name, since a bare `false` would read as a slip wherever a bug can be planted.
-#[cfg(not(feature = "mutants"))]
-const NO_BUG: bool = false;
+#[macro_use(mutant)]
+extern crate kerolox_planted;
 
 #[cfg(feature = "mutants")]
 pub mod mutant;

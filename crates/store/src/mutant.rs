@@ -1,13 +1,6 @@
-//! Bugs that can be planted, to prove that the simulator finds them.
-//!
-//! Compiled only with the feature `mutants`, which no binary sets; off unless a test switches one on for its own
-//! thread. The table in `docs/mutants.md` says which test kills which.
+//! Bugs that can be planted in store and broker, to prove that the simulator finds them.
 
-use std::cell::Cell;
-
-/// A bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
+kerolox_planted::bugs! {
     /// Under synchronous flush a send is acknowledged when it is written.
     AckBeforeFlush,
     /// What is asked for a second time is acknowledged before the first time is written.
@@ -88,64 +81,4 @@ pub enum Mutant {
     StartUnchecked,
     /// A record that does not follow in its queue is believed only if the next one follows it.
     LoneDisbelieved,
-}
-
-impl Mutant {
-    /// All of them.
-    pub const ALL: &[Mutant] = &[
-        Mutant::AckBeforeFlush,
-        Mutant::StandsUnwritten,
-        Mutant::OffsetReused,
-        Mutant::WakeupLost,
-        Mutant::DirSyncSkipped,
-        Mutant::SyncErrorIgnored,
-        Mutant::WriteErrorIgnored,
-        Mutant::OffsetsFromSideFile,
-        Mutant::RewriteSkipped,
-        Mutant::UnconfirmedShown,
-        Mutant::CheckpointAhead,
-        Mutant::DelayProgressLost,
-        Mutant::CommitsLost,
-        Mutant::TruncateAtDamage,
-        Mutant::CrcIgnored,
-        Mutant::StaleTailKept,
-        Mutant::PositionUnchecked,
-        Mutant::ZerosOverRecords,
-        Mutant::DeleteThenRename,
-        Mutant::ReplacedInPlace,
-        Mutant::SmallDirSyncSkipped,
-        Mutant::NoRoomIgnored,
-        Mutant::RoomNotReserved,
-        Mutant::QueuesUnsynced,
-        Mutant::QueuesPastConfirm,
-        Mutant::IndexKeysLost,
-        Mutant::JumpBelieved,
-        Mutant::GapAccepted,
-        Mutant::ForeignAccepted,
-        Mutant::WrongDiskAccepted,
-        Mutant::HalfShown,
-        Mutant::DelayNotedLate,
-        Mutant::LocksLost,
-        Mutant::LockShared,
-        Mutant::MinForgotten,
-        Mutant::PlaceUnchecked,
-        Mutant::EntryUnchecked,
-        Mutant::MendForgotten,
-        Mutant::StartUnchecked,
-        Mutant::LoneDisbelieved,
-    ];
-}
-
-thread_local! {
-    static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
-}
-
-/// Switches a bug on for this thread, or all off.
-pub fn plant(mutant: Option<Mutant>) {
-    ON.set(mutant);
-}
-
-/// Whether it is on.
-pub fn is_on(mutant: Mutant) -> bool {
-    ON.get() == Some(mutant)
 }
