@@ -369,21 +369,20 @@ impl Log {
         }
     }
 
-    /// The next part to be filled with zeros: up to the end of the files where there is room, the file after
-    /// the last included.
+    /// The next part to be filled with zeros, the file after the last included.
     pub(crate) fn wants_zeros(&mut self) -> Option<io::Result<Zero>> {
         self.pads = true;
+        let last = self.segments.back()?.base;
+        let goal = ahead::goal(last, self.end - last, self.segment_bytes, self.ample);
         let from = self.zeroed.max(self.end.next_multiple_of(ahead::BLOCK));
-        let last = self.ahead_file(from)?;
-        let mut to = (last.base + self.segment_bytes).min(from + ahead::JOB);
-        if !self.ample {
-            to = to.min(self.end + ahead::SCARCE);
-            if to < from + ahead::JOB / 2 {
-                return None;
-            }
+        let file = self.ahead_file(from)?;
+        let file_end = file.base + self.segment_bytes;
+        let to = file_end.min(from + ahead::JOB).min(goal);
+        if to < file_end && to < from + ahead::JOB / 2 {
+            return None;
         }
-        let (base, gate) = (last.base, Arc::clone(&self.gate));
-        Some(last.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
+        let (base, gate) = (file.base, Arc::clone(&self.gate));
+        Some(file.file(&*self.disk).map(|file| Zero { file, base, from, to, gate }))
     }
 
     /// The file that holds `at`, the one made ahead included.

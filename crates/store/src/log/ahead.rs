@@ -7,7 +7,8 @@
 //! **Zeros**, where flushes are waited for: a sync into blocks that were written before is about three times
 //! as fast as into blocks that were only reserved, since the file system need not note that they are in use
 //! now. They are written past the page cache where that is possible, and mostly into the file after the last,
-//! so that no flush has to carry them. Old files are not renamed for reuse instead: a 4.9 broker does not
+//! so that no flush has to carry them. They keep a measured distance: what is written at full speed makes flushes
+//! wait that somebody waits for, and a log that stands still needs none. Old files are not renamed for reuse instead: a 4.9 broker does not
 //! compare positions and would take their records for new ones.
 //!
 //! The zeros are written by a job while the log goes on. Neither may touch the other's bytes, so both pass a
@@ -20,8 +21,8 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-/// Written at once; the log waits at most so long for zeros in its way.
-const STEP: u64 = 1 << 20;
+/// Written at once; so long the log waits at most for zeros in its way, and a flush for the disk.
+const STEP: u64 = 256 << 10;
 /// Alignment of the first byte: a block that holds records is left alone.
 pub(super) const BLOCK: u64 = 4096;
 /// Zeros ahead of the end that are aimed at where room is scarce.
@@ -33,6 +34,15 @@ pub(super) const BUSY_BYTES: u64 = 32 << 20;
 pub(super) const BUSY_SHARE: u64 = 32;
 /// Files that must have room on the disk before one is taken whole.
 pub(super) const AMPLE_FILES: u64 = 4;
+
+/// Up to where there are to be zeros, for a log that has written `used` bytes into its last file, which begins at
+/// `base` and holds `size`. The rest of that file is filled at once, since log and zeros hold each other up there;
+/// the file after it, which is made when a quarter of this one is used, keeps step with what is written. At the border of a
+/// block, since the page cache can be passed from there only.
+pub(super) fn goal(base: u64, used: u64, size: u64, ample: bool) -> u64 {
+    let goal = if ample { base + size + used.saturating_sub(size / 4) / 2 * 3 } else { base + used + SCARCE };
+    goal / BLOCK * BLOCK
+}
 
 /// Between the log and the job that writes zeros.
 #[derive(Debug, Default)]
@@ -141,6 +151,20 @@ mod tests {
     use super::*;
     use crate::disk::{Disk, Open, memory::MemDisk};
     use std::path::Path;
+
+    #[test]
+    fn the_file_after_the_last_is_full_of_zeros_before_it_is_needed_and_not_long_before() {
+        const MIB: u64 = 1 << 20;
+        let (base, size) = (5 << 30, 1 << 30);
+        assert_eq!(goal(base, 0, size, true), base + size, "nothing is written yet");
+        assert_eq!(goal(base, size / 4 + 100 * MIB, size, true), base + size + 150 * MIB);
+        assert!(goal(base, size - 80 * MIB, size, true) >= base + 2 * size, "the file after it, whole");
+        assert_eq!(
+            goal(base, 100 * MIB, size, false),
+            base + 196 * MIB,
+            "no more than needed of scarce room"
+        );
+    }
 
     #[test]
     fn claimed_bytes_are_left_alone() {
