@@ -126,7 +126,11 @@ pub fn output(command: &mut Command) -> Result<Vec<String>> {
 
 /// What is about to be built and run. To be asked before: the work goes on while a campaign runs.
 pub fn commit() -> Result<String> {
-    first_line("git", &["describe", "--always", "--dirty", "--abbrev=10"])
+    let name = first_line("git", &["describe", "--always", "--abbrev=10"])?;
+    // Lines that other campaigns have added change nothing of what is run.
+    let status = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/ledger"];
+    let changed = output(Command::new("git").args(status))?;
+    Ok(if changed.is_empty() { name } else { format!("{name}-dirty") })
 }
 
 fn first_line(program: &str, words: &[&str]) -> Result<String> {

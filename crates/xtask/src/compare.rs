@@ -106,7 +106,7 @@ pub fn run(options: &Options) -> Result<()> {
     let binary = binary.canonicalize().with_context(|| format!("find {}", binary.display()))?;
     let dir = options.dir.clone().unwrap_or_else(|| crate::run::target_dir().join("compare"));
     std::fs::create_dir_all(&dir)?;
-    let bench = Bench { binary, dir: dir.canonicalize()?, options, commit: commit() };
+    let bench = Bench { binary, dir: dir.canonicalize()?, options, commit: crate::campaign::commit()? };
     let original = bench.original();
     if original.is_none() {
         println!("the original is not here: only ours and the limits are measured");
@@ -316,12 +316,6 @@ fn append(path: &Path, line: &str) -> Result<()> {
 fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-fn commit() -> String {
-    let short = output("git", &["rev-parse", "--short=10", "HEAD"]);
-    let changed = !output("git", &["status", "--porcelain", "--", "crates"]).is_empty();
-    format!("{short}{}", if changed { " and changes" } else { "" })
 }
 
 fn date() -> String {

@@ -3,7 +3,7 @@
 //! Owns `docs/ledger/sim.md`: one line per run, so that the volumes behind a release can be added up. Knows
 //! nothing of what a seed means.
 
-use crate::run;
+use crate::{campaign, run};
 use anyhow::{Context, Result, bail};
 use std::{fs::OpenOptions, io::Write, path::Path, process::Command};
 
@@ -22,6 +22,7 @@ pub fn run(args: &[&str]) -> Result<()> {
     let mut command =
         vec!["run", "--profile", "sim", "--locked", "--package", "kerolox-sim", "--bin", "sim", "--"];
     command.extend(args);
+    let commit = campaign::commit()?;
     let (success, count) = run::command("cargo", &command, &[])?;
     let ran = count.passed + count.failed;
     if ran == 0 {
@@ -39,7 +40,7 @@ pub fn run(args: &[&str]) -> Result<()> {
     let line = format!(
         "| {} | {} | {seeds} from {from} | {mode} | {} passed, {} failed |\n",
         output("date", &["-u", "+%Y-%m-%d"])?,
-        output("git", &["describe", "--always", "--dirty"])?,
+        commit,
         count.passed,
         count.failed
     );
