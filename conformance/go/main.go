@@ -132,6 +132,14 @@ func (c *testCase) producer(options ...producer.Option) (rocketmq.Producer, erro
 	return p, p.Start()
 }
 
+// ready makes the case's topic and a producer for it.
+func (c *testCase) ready(queues int, options ...producer.Option) (rocketmq.Producer, error) {
+	if err := c.makeTopic(queues); err != nil {
+		return nil, err
+	}
+	return c.producer(options...)
+}
+
 type verdict func(*primitive.MessageExt) consumer.ConsumeResult
 
 // push starts a consumer whose messages go to the inbox; a nil verdict means success.
@@ -158,6 +166,15 @@ func (c *testCase) push(in *inbox, expression string, judge verdict, options ...
 	}
 	c.closers = append(c.closers, p.Shutdown)
 	return p.Start()
+}
+
+// received starts a consumer and waits until it has so many messages.
+func (c *testCase) received(count int, limit time.Duration, expression string, options ...consumer.Option) (*inbox, error) {
+	in := &inbox{}
+	if err := c.push(in, expression, nil, options...); err != nil {
+		return nil, err
+	}
+	return in, in.await(count, limit)
 }
 
 type arrival struct {
@@ -234,11 +251,8 @@ func quickstart(c *testCase) error {
 	if err := c.send(p, 50); err != nil {
 		return err
 	}
-	in := &inbox{}
-	if err := c.push(in, "*", nil); err != nil {
-		return err
-	}
-	if err := in.await(50, 45*time.Second); err != nil {
+	in, err := c.received(50, 45*time.Second, "*")
+	if err != nil {
 		return err
 	}
 	for _, a := range in.copy() {
@@ -250,21 +264,15 @@ func quickstart(c *testCase) error {
 }
 
 func pushTag(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(4)
 	if err != nil {
 		return err
 	}
 	if err := c.send(p, 30); err != nil {
 		return err
 	}
-	in := &inbox{}
-	if err := c.push(in, "T0 || T2", nil); err != nil {
-		return err
-	}
-	if err := in.await(20, 45*time.Second); err != nil {
+	in, err := c.received(20, 45*time.Second, "T0 || T2")
+	if err != nil {
 		return err
 	}
 	last := primitive.NewMessage(c.topic, []byte("last")).WithTag("T2")
@@ -283,10 +291,7 @@ func pushTag(c *testCase) error {
 }
 
 func sendAsync(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(4)
 	if err != nil {
 		return err
 	}
@@ -308,11 +313,8 @@ func sendAsync(c *testCase) error {
 			return fmt.Errorf("only %d of 200 callbacks", i)
 		}
 	}
-	in := &inbox{}
-	if err := c.push(in, "*", nil); err != nil {
-		return err
-	}
-	if err := in.await(200, 45*time.Second); err != nil {
+	in, err := c.received(200, 45*time.Second, "*")
+	if err != nil {
 		return err
 	}
 	if len(ends) != 0 {
@@ -322,10 +324,7 @@ func sendAsync(c *testCase) error {
 }
 
 func sendOneway(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(4)
 	if err != nil {
 		return err
 	}
@@ -334,21 +333,15 @@ func sendOneway(c *testCase) error {
 			return err
 		}
 	}
-	in := &inbox{}
-	if err := c.push(in, "*", nil); err != nil {
-		return err
-	}
-	if err := in.await(50, 45*time.Second); err != nil {
+	in, err := c.received(50, 45*time.Second, "*")
+	if err != nil {
 		return err
 	}
 	return in.exactly(50)
 }
 
 func sendBatch(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(4)
 	if err != nil {
 		return err
 	}
@@ -366,11 +359,8 @@ func sendBatch(c *testCase) error {
 	if result.Status != primitive.SendOK {
 		return fmt.Errorf("status %v", result.Status)
 	}
-	in := &inbox{}
-	if err := c.push(in, "TagB", nil); err != nil {
-		return err
-	}
-	if err := in.await(10, 45*time.Second); err != nil {
+	in, err := c.received(10, 45*time.Second, "TagB")
+	if err != nil {
 		return err
 	}
 	for _, a := range in.copy() {
@@ -382,10 +372,7 @@ func sendBatch(c *testCase) error {
 }
 
 func compression(c *testCase) error {
-	if err := c.makeTopic(1); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(1)
 	if err != nil {
 		return err
 	}
@@ -393,11 +380,8 @@ func compression(c *testCase) error {
 	if _, err := p.SendSync(context.Background(), primitive.NewMessage(c.topic, []byte(large))); err != nil {
 		return err
 	}
-	in := &inbox{}
-	if err := c.push(in, "*", nil); err != nil {
-		return err
-	}
-	if err := in.await(1, 45*time.Second); err != nil {
+	in, err := c.received(1, 45*time.Second, "*")
+	if err != nil {
 		return err
 	}
 	m := in.copy()[0].m
@@ -411,10 +395,7 @@ func compression(c *testCase) error {
 }
 
 func retry(c *testCase) error {
-	if err := c.makeTopic(1); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(1)
 	if err != nil {
 		return err
 	}
@@ -445,10 +426,7 @@ func retry(c *testCase) error {
 }
 
 func deadLetter(c *testCase) error {
-	if err := c.makeTopic(1); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(1)
 	if err != nil {
 		return err
 	}
@@ -520,10 +498,7 @@ func delay(c *testCase) error {
 }
 
 func orderly(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer(producer.WithQueueSelector(producer.NewHashQueueSelector()))
+	p, err := c.ready(4, producer.WithQueueSelector(producer.NewHashQueueSelector()))
 	if err != nil {
 		return err
 	}
@@ -533,11 +508,8 @@ func orderly(c *testCase) error {
 			return err
 		}
 	}
-	in := &inbox{}
-	if err := c.push(in, "*", nil, consumer.WithConsumerOrder(true)); err != nil {
-		return err
-	}
-	if err := in.await(100, 80*time.Second); err != nil {
+	in, err := c.received(100, 80*time.Second, "*", consumer.WithConsumerOrder(true))
+	if err != nil {
 		return err
 	}
 	last, queues := map[string]int64{}, map[string]int{}
@@ -557,10 +529,7 @@ func orderly(c *testCase) error {
 }
 
 func broadcast(c *testCase) error {
-	if err := c.makeTopic(4); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(4)
 	if err != nil {
 		return err
 	}
@@ -584,16 +553,22 @@ func broadcast(c *testCase) error {
 	return nil
 }
 
+// pull starts a consumer that asks for messages itself.
 func (c *testCase) pull() (rocketmq.PullConsumer, error) {
-	return rocketmq.NewPullConsumer(consumer.WithNameServer(servers()), consumer.WithGroupName(c.group),
+	pull, err := rocketmq.NewPullConsumer(consumer.WithNameServer(servers()), consumer.WithGroupName(c.group),
 		consumer.WithInstance(c.instance()), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	if err != nil {
+		return nil, err
+	}
+	if err := pull.Subscribe(c.topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
+		return nil, err
+	}
+	c.closers = append(c.closers, pull.Shutdown)
+	return pull, pull.Start()
 }
 
 func pullPoll(c *testCase) error {
-	if err := c.makeTopic(2); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(2)
 	if err != nil {
 		return err
 	}
@@ -602,13 +577,6 @@ func pullPoll(c *testCase) error {
 	}
 	pull, err := c.pull()
 	if err != nil {
-		return err
-	}
-	if err := pull.Subscribe(c.topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
-		return err
-	}
-	c.closers = append(c.closers, pull.Shutdown)
-	if err := pull.Start(); err != nil {
 		return err
 	}
 	in := &inbox{}
@@ -630,10 +598,7 @@ func pullPoll(c *testCase) error {
 }
 
 func pullFrom(c *testCase) error {
-	if err := c.makeTopic(1); err != nil {
-		return err
-	}
-	p, err := c.producer()
+	p, err := c.ready(1)
 	if err != nil {
 		return err
 	}
@@ -647,13 +612,6 @@ func pullFrom(c *testCase) error {
 	}
 	pull, err := c.pull()
 	if err != nil {
-		return err
-	}
-	if err := pull.Subscribe(c.topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
-		return err
-	}
-	c.closers = append(c.closers, pull.Shutdown)
-	if err := pull.Start(); err != nil {
 		return err
 	}
 	// The original acknowledges before its queues know the message: the last offset is answered a moment later.
