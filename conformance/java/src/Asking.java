@@ -171,11 +171,8 @@ final class Asking {
         for (int i = 0; i < 8; i++) {
             producer.send(Ctx.message(topic, null, null, String.valueOf(i)));
         }
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(Consuming.into(inbox));
-        consumer.start();
+        Inbox inbox = Consuming.listen(consumer, topic, "*");
         inbox.await(8, 30_000);
         awaitNoLag(ctx, topic);
         consumer.shutdown();
@@ -234,11 +231,8 @@ final class Asking {
         String topic = Topics.make(ctx, 1);
         DefaultMQProducer producer = ctx.producer();
         producer.send(Ctx.message(topic, null, null, "x"));
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "TagA || TagB");
-        consumer.registerMessageListener(Consuming.into(inbox));
-        consumer.start();
+        Consuming.listen(consumer, topic, "TagA || TagB");
         DefaultMQAdminExt admin = Topics.admin(ctx);
         Topics.await("the consumer's connection", 40_000, () -> {
             try {

@@ -83,11 +83,7 @@ final class Beyond {
         });
         producer.start();
         ctx.atEnd(producer::shutdown);
-        Inbox inbox = new Inbox();
-        DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(Consuming.into(inbox));
-        consumer.start();
+        Inbox inbox = Consuming.listen(ctx.push(ctx.group()), topic, "*");
         for (int i = 0; i < 10; i++) {
             LocalTransactionState end = i % 2 == 0 ? LocalTransactionState.COMMIT_MESSAGE : LocalTransactionState.ROLLBACK_MESSAGE;
             producer.sendMessageInTransaction(Ctx.message(topic, "TagX", "k" + i, String.valueOf(i)), end);

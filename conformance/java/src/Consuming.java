@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.MixAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -67,6 +68,15 @@ final class Consuming {
             batch.forEach(inbox::put);
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         };
+    }
+
+    /** Starts a consumer whose messages go to the inbox. */
+    static Inbox listen(DefaultMQPushConsumer consumer, String topic, String tags) throws MQClientException {
+        Inbox inbox = new Inbox();
+        consumer.subscribe(topic, tags);
+        consumer.registerMessageListener(into(inbox));
+        consumer.start();
+        return inbox;
     }
 
     private static int queues(DefaultMQPushConsumer consumer, String topic) {
@@ -151,13 +161,11 @@ final class Consuming {
     private static void rebalance(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 4);
         DefaultMQProducer producer = ctx.producer();
-        Inbox[] inboxes = {new Inbox(), new Inbox()};
+        Inbox[] inboxes = new Inbox[2];
         DefaultMQPushConsumer[] consumers = new DefaultMQPushConsumer[2];
         for (int i = 0; i < 2; i++) {
             consumers[i] = ctx.push(ctx.group());
-            consumers[i].subscribe(topic, "*");
-            consumers[i].registerMessageListener(into(inboxes[i]));
-            consumers[i].start();
+            inboxes[i] = listen(consumers[i], topic, "*");
         }
         awaitQueues(consumers[0], topic, 2);
         awaitQueues(consumers[1], topic, 2);
@@ -186,13 +194,11 @@ final class Consuming {
 
     private static void broadcast(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 4);
-        Inbox[] inboxes = {new Inbox(), new Inbox()};
-        for (Inbox inbox : inboxes) {
+        Inbox[] inboxes = new Inbox[2];
+        for (int i = 0; i < 2; i++) {
             DefaultMQPushConsumer consumer = ctx.push(ctx.group());
             consumer.setMessageModel(MessageModel.BROADCASTING);
-            consumer.subscribe(topic, "*");
-            consumer.registerMessageListener(into(inbox));
-            consumer.start();
+            inboxes[i] = listen(consumer, topic, "*");
         }
         send(ctx.producer(), topic, 0, 40);
         for (Inbox inbox : inboxes) {
@@ -283,7 +289,7 @@ final class Consuming {
         Topics.await("a message in " + dead, 60_000, () -> {
             try {
                 return Topics.admin(ctx).examineTopicStats(dead).getOffsetTable().values().stream().mapToLong(o -> o.getMaxOffset()).sum() == 1;
-            } catch (org.apache.rocketmq.client.exception.MQClientException absent) {
+            } catch (MQClientException absent) {
                 return false;
             }
         });
@@ -294,7 +300,7 @@ final class Consuming {
                 MessageExt letter = Topics.admin(ctx).viewMessage(dead, id);
                 return letter != null && id.equals(letter.getMsgId()) && "poison".equals(Inbox.body(letter))
                     && topic.equals(letter.getProperty(MessageConst.PROPERTY_RETRY_TOPIC));
-            } catch (org.apache.rocketmq.client.exception.MQClientException notYet) {
+            } catch (MQClientException notYet) {
                 return false;
             }
         });
@@ -302,11 +308,8 @@ final class Consuming {
 
     private static void delay(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 1);
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, topic, "*");
         awaitQueues(consumer, topic, 1);
         DefaultMQProducer producer = ctx.producer();
         for (int level = 1; level <= 2; level++) {
@@ -331,11 +334,7 @@ final class Consuming {
     private static void tags(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 4);
         send(ctx.producer(), topic, 0, 30);
-        Inbox inbox = new Inbox();
-        DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "T0 || T2");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(ctx.push(ctx.group()), topic, "T0 || T2");
         inbox.await(20, 30_000);
         ctx.producer().send(Ctx.message(topic, "T2", null, "last"));
         Suite.expect(inbox.until(got -> got.stream().anyMatch(message -> Inbox.body(message).equals("last")), 20_000), "the last message never came");
@@ -348,14 +347,10 @@ final class Consuming {
     private static void tagHashCollision(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 1);
         DefaultMQProducer producer = ctx.producer();
-        Inbox inbox = new Inbox();
         // "Aa" and "BB" have one hash: the broker cannot tell them apart, the client must.
         producer.send(Ctx.message(topic, "BB", null, "other"));
         producer.send(Ctx.message(topic, "Aa", null, "mine"));
-        DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "Aa");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(ctx.push(ctx.group()), topic, "Aa");
         inbox.await(1, 30_000);
         Suite.equal("mine", Inbox.body(inbox.all().get(0)), "body");
     }
@@ -364,20 +359,14 @@ final class Consuming {
         String topic = Topics.make(ctx, 2);
         DefaultMQProducer producer = ctx.producer();
         send(producer, topic, 0, 50);
-        Inbox before = new Inbox();
         DefaultMQPushConsumer first = ctx.push(ctx.group());
-        first.subscribe(topic, "*");
-        first.registerMessageListener(into(before));
-        first.start();
+        Inbox before = listen(first, topic, "*");
         before.await(50, 30_000);
         Asking.awaitNoLag(ctx, topic);
         first.shutdown();
         send(producer, topic, 50, 60);
-        Inbox after = new Inbox();
         DefaultMQPushConsumer second = ctx.push(ctx.group());
-        second.subscribe(topic, "*");
-        second.registerMessageListener(into(after));
-        second.start();
+        Inbox after = listen(second, topic, "*");
         Suite.expect(after.until(got -> after.bodies().containsAll(numbers(50, 60)), 45_000), "the new messages never came");
         Suite.equal(numbers(50, 60), after.bodies(), "what the second consumer of the group saw");
     }
@@ -394,12 +383,9 @@ final class Consuming {
     private static void from(Ctx ctx, ConsumeFromWhere where) throws Exception {
         String topic = Topics.make(ctx, 2);
         send(ctx.producer(), topic, 0, 20);
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
         consumer.setConsumeFromWhere(where);
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, topic, "*");
         inbox.await(20, 30_000);
         Suite.equal(numbers(0, 20), inbox.bodies(), "bodies");
     }
@@ -409,13 +395,10 @@ final class Consuming {
         DefaultMQProducer producer = ctx.producer();
         send(producer, topic, 0, 20);
         Sending.awaitStored(ctx, topic, 20);
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
         consumer.setMessageModel(MessageModel.BROADCASTING);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, topic, "*");
         awaitQueues(consumer, topic, 2);
         send(producer, topic, 20, 30);
         inbox.await(10, 30_000);
@@ -432,25 +415,19 @@ final class Consuming {
         String mark = new SimpleDateFormat("yyyyMMddHHmmss").format(new Date(System.currentTimeMillis()));
         send(producer, topic, 20, 30);
         Sending.awaitStored(ctx, topic, 30);
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
         consumer.setMessageModel(MessageModel.BROADCASTING);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
         consumer.setConsumeTimestamp(mark);
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, topic, "*");
         inbox.await(10, 30_000);
         Suite.equal(numbers(20, 30), inbox.bodies(), "bodies");
     }
 
     private static void longPollWakes(Ctx ctx) throws Exception {
         String topic = Topics.make(ctx, 1);
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, topic, "*");
         awaitQueues(consumer, topic, 1);
         DefaultMQProducer producer = ctx.producer();
         for (int i = 0; i < 10; i++) {
@@ -465,13 +442,10 @@ final class Consuming {
 
     /** A consumer that knows a topic before it exists gets it with the next route refresh. */
     private static void subscribeBeforeTopic(Ctx ctx) throws Exception {
-        Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = ctx.push(ctx.group());
         consumer.setPollNameServerInterval(1_000);
         consumer.setHeartbeatBrokerInterval(1_000);
-        consumer.subscribe(ctx.topic(), "*");
-        consumer.registerMessageListener(into(inbox));
-        consumer.start();
+        Inbox inbox = listen(consumer, ctx.topic(), "*");
         send(ctx.producer(), ctx.topic(), 0, 10);
         inbox.await(10, 60_000);
         Suite.equal(numbers(0, 10), inbox.bodies(), "bodies");

@@ -132,11 +132,8 @@ final class Mqadmin {
         for (int i = 0; i < 5; i++) {
             ctx.producer().send(Ctx.message(topic, null, null, "x"));
         }
-        Inbox inbox = new Inbox();
         org.apache.rocketmq.client.consumer.DefaultMQPushConsumer consumer = ctx.push(ctx.group());
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener(Consuming.into(inbox));
-        consumer.start();
+        Inbox inbox = Consuming.listen(consumer, topic, "*");
         inbox.await(5, 30_000);
         Asking.awaitNoLag(ctx, topic);
         consumer.shutdown();
