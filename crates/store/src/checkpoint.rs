@@ -43,6 +43,7 @@ use kerolox_protocol::ids::{LogOffset, Millis};
 use crate::{
     disk::{Disk, Open, Paths},
     index::Mark,
+    sealed::{self, Unsealed},
     smallfile::{self, Backup, Digest},
 };
 
@@ -198,41 +199,10 @@ const BOOT_ID_MAX: usize = 256;
 const MARK_LEN: usize = 40;
 const _: () = assert!(16 + 3 * 8 + 2 * MARK_LEN + 20 == BOOT_ID_AT);
 
-/// Why bytes are no [`Progress`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadProgress {
-    /// Too short, or the length inside differs.
-    Length,
-    /// It does not begin as one.
-    Magic,
-    /// Written by a newer Kerolox.
-    Version(u32),
-    /// Torn or damaged.
-    Crc,
-    /// A field holds what it cannot.
-    Field(&'static str),
-}
-
-impl fmt::Display for BadProgress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadProgress::Length => f.write_str("has the wrong length"),
-            BadProgress::Magic => f.write_str("is not a Kerolox checkpoint"),
-            BadProgress::Version(v) => write!(f, "has version {v}, newer than this program's {VERSION}"),
-            BadProgress::Crc => f.write_str("is damaged (CRC)"),
-            BadProgress::Field(name) => write!(f, "has an impossible {name}"),
-        }
-    }
-}
-
-impl std::error::Error for BadProgress {}
-
 impl Progress {
     /// The file's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(BOOT_ID_AT + 64);
-        out.extend(MAGIC);
-        out.extend(VERSION.to_be_bytes());
+        let mut out = sealed::begin(MAGIC, VERSION);
         out.extend([0; 4]);
         for offset in [self.flushed, self.queues_written, self.queues_synced] {
             out.extend(offset.0.to_be_bytes());
@@ -255,41 +225,26 @@ impl Progress {
         if let Some(field) = out.get_mut(12..16) {
             field.copy_from_slice(&len.to_be_bytes());
         }
-        let crc = crc32fast::hash(&out);
-        out.extend(crc.to_be_bytes());
+        sealed::seal(&mut out);
         out
     }
 
     /// Reads the file's bytes.
-    pub fn parse(bytes: &[u8]) -> Result<Progress, BadProgress> {
-        if be(bytes, 0) != Some(MAGIC) {
-            return Err(BadProgress::Magic);
-        }
-        let version = be(bytes, 8).map(u32::from_be_bytes).ok_or(BadProgress::Length)?;
-        if version != VERSION {
-            return Err(BadProgress::Version(version));
-        }
-        let claimed = be(bytes, 12).map(u32::from_be_bytes).ok_or(BadProgress::Length)?;
+    pub fn parse(bytes: &[u8]) -> Result<Progress, Unsealed> {
+        let body = sealed::open(bytes, MAGIC, VERSION)?;
+        let claimed = be(body, 12).map(u32::from_be_bytes).ok_or(Unsealed::Length)?;
         if claimed as usize != bytes.len() {
-            return Err(BadProgress::Length);
+            return Err(Unsealed::Length);
         }
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(BadProgress::Length)?;
-        if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-            return Err(BadProgress::Crc);
-        }
-        Self::parse_fields(body)
-    }
-
-    fn parse_fields(body: &[u8]) -> Result<Progress, BadProgress> {
-        let u64_at = |at| be(body, at).map(u64::from_be_bytes).ok_or(BadProgress::Length);
-        let u32_at = |at| be(body, at).map(u32::from_be_bytes).ok_or(BadProgress::Length);
+        let u64_at = |at| be(body, at).map(u64::from_be_bytes).ok_or(Unsealed::Length);
+        let u32_at = |at| be(body, at).map(u32::from_be_bytes).ok_or(Unsealed::Length);
         let digest = Digest { len: u64_at(120)?, crc: u32_at(128)?, fnv: u64_at(132)? };
-        let boot_id = body.get(BOOT_ID_AT + 4..).ok_or(BadProgress::Length)?;
+        let boot_id = body.get(BOOT_ID_AT + 4..).ok_or(Unsealed::Length)?;
         if boot_id.len() != u32_at(BOOT_ID_AT)? as usize || boot_id.len() > BOOT_ID_MAX {
-            return Err(BadProgress::Field("boot id"));
+            return Err(Unsealed::Field("boot id"));
         }
         Ok(Progress {
-            boot_id: String::from_utf8(boot_id.to_vec()).map_err(|_| BadProgress::Field("boot id"))?,
+            boot_id: String::from_utf8(boot_id.to_vec()).map_err(|_| Unsealed::Field("boot id"))?,
             flushed: LogOffset(u64_at(16)?),
             queues_written: LogOffset(u64_at(24)?),
             queues_synced: LogOffset(u64_at(32)?),
@@ -316,9 +271,9 @@ fn put_mark(out: &mut Vec<u8>, mark: Option<&Mark>) {
     out.extend(mark.begin_ms.0.to_be_bytes());
 }
 
-fn get_mark(body: &[u8], at: usize) -> Result<Option<Mark>, BadProgress> {
-    let u64_at = |at| be(body, at).map(u64::from_be_bytes).ok_or(BadProgress::Length);
-    let u32_at = |at| be(body, at).map(u32::from_be_bytes).ok_or(BadProgress::Length);
+fn get_mark(body: &[u8], at: usize) -> Result<Option<Mark>, Unsealed> {
+    let u64_at = |at| be(body, at).map(u64::from_be_bytes).ok_or(Unsealed::Length);
+    let u32_at = |at| be(body, at).map(u32::from_be_bytes).ok_or(Unsealed::Length);
     let name = u64_at(at)?;
     if name == 0 {
         return Ok(None);

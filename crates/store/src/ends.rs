@@ -22,9 +22,12 @@
 //!      …     4  CRC-32 (IEEE) of all before
 //! ```
 
-use crate::smallfile::Digest;
+use crate::{
+    sealed::{self, Unsealed},
+    smallfile::Digest,
+};
 use kerolox_protocol::{LogOffset, Millis, QueueId};
-use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 const MAGIC: [u8; 8] = *b"KRLXQEND";
 const VERSION: u32 = 1;
@@ -63,34 +66,6 @@ pub struct TopicEnds {
     pub queues: Vec<(QueueId, u64, u64)>,
 }
 
-/// Why bytes are no [`Ends`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadEnds {
-    /// Too short or too long.
-    Length,
-    /// It does not begin as one.
-    Magic,
-    /// Written by a newer Kerolox.
-    Version(u32),
-    /// Torn or damaged.
-    Crc,
-    /// A field holds what it cannot.
-    Field(&'static str),
-}
-
-impl fmt::Display for BadEnds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadEnds::Length => f.write_str("has the wrong length"),
-            BadEnds::Magic => f.write_str("is no file of queue ends"),
-            BadEnds::Version(v) => write!(f, "has version {v}, newer than this program's {VERSION}"),
-            BadEnds::Crc => f.write_str("is damaged (CRC)"),
-            BadEnds::Field(name) => write!(f, "has an impossible {name}"),
-        }
-    }
-}
-impl std::error::Error for BadEnds {}
-
 impl Ends {
     /// The file's place.
     pub fn path(root: &std::path::Path) -> PathBuf {
@@ -99,9 +74,7 @@ impl Ends {
 
     /// The file's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend(MAGIC);
-        out.extend(VERSION.to_be_bytes());
+        let mut out = sealed::begin(MAGIC, VERSION);
         out.extend(if self.clean { CLEAN } else { 0 }.to_be_bytes());
         out.extend(self.covers.0.to_be_bytes());
         out.extend(self.last_ms.0.to_be_bytes());
@@ -129,25 +102,14 @@ impl Ends {
                 out.extend(end.to_be_bytes());
             }
         }
-        let crc = crc32fast::hash(&out);
-        out.extend(crc.to_be_bytes());
+        sealed::seal(&mut out);
         out
     }
 
     /// Reads the file's bytes.
-    pub fn parse(bytes: &[u8]) -> Result<Ends, BadEnds> {
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(BadEnds::Length)?;
-        let mut rest = Reader(body);
-        if rest.array()? != MAGIC {
-            return Err(BadEnds::Magic);
-        }
-        let version = rest.u32()?;
-        if version != VERSION {
-            return Err(BadEnds::Version(version));
-        }
-        if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-            return Err(BadEnds::Crc);
-        }
+    pub fn parse(bytes: &[u8]) -> Result<Ends, Unsealed> {
+        let mut rest = Reader(sealed::open(bytes, MAGIC, VERSION)?);
+        rest.take(sealed::BEGIN_LEN)?;
         let clean = rest.u32()? & CLEAN != 0;
         let covers = LogOffset(rest.u64()?);
         let last_ms = Millis(rest.u64()? as i64);
@@ -155,7 +117,7 @@ impl Ends {
         let (segment_bytes, queue_file_bytes) = (rest.u64()?, rest.u64()?);
         // Places are computed with it.
         if queue_file_bytes == 0 || queue_file_bytes % 20 != 0 || queue_file_bytes > i32::MAX as u64 {
-            return Err(BadEnds::Field("size of queue files"));
+            return Err(Unsealed::Field("size of queue files"));
         }
         let index_covers = LogOffset::try_from(rest.u64()? as i64).ok();
         let damaged = (0..rest.u32()?).map(|_| Ok(rest.u64()?..rest.u64()?)).collect::<Result<_, _>>()?;
@@ -173,7 +135,7 @@ impl Ends {
                 topics,
             })
         } else {
-            Err(BadEnds::Length)
+            Err(Unsealed::Length)
         }
     }
 }
@@ -181,36 +143,36 @@ impl Ends {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], BadEnds> {
-        let (part, rest) = self.0.split_at_checked(n).ok_or(BadEnds::Length)?;
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Unsealed> {
+        let (part, rest) = self.0.split_at_checked(n).ok_or(Unsealed::Length)?;
         self.0 = rest;
         Ok(part)
     }
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadEnds> {
-        self.take(N)?.try_into().map_err(|_| BadEnds::Length)
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unsealed> {
+        self.take(N)?.try_into().map_err(|_| Unsealed::Length)
     }
-    fn u32(&mut self) -> Result<u32, BadEnds> {
+    fn u32(&mut self) -> Result<u32, Unsealed> {
         self.array().map(u32::from_be_bytes)
     }
-    fn u64(&mut self) -> Result<u64, BadEnds> {
+    fn u64(&mut self) -> Result<u64, Unsealed> {
         self.array().map(u64::from_be_bytes)
     }
-    fn digest(&mut self) -> Result<Digest, BadEnds> {
+    fn digest(&mut self) -> Result<Digest, Unsealed> {
         Ok(Digest { len: self.u64()?, crc: self.u32()?, fnv: self.u64()? })
     }
-    fn topic(&mut self) -> Result<TopicEnds, BadEnds> {
+    fn topic(&mut self) -> Result<TopicEnds, Unsealed> {
         let len = self.array().map(u16::from_be_bytes)?;
-        let name = std::str::from_utf8(self.take(usize::from(len))?).map_err(|_| BadEnds::Field("topic"))?;
+        let name = std::str::from_utf8(self.take(usize::from(len))?).map_err(|_| Unsealed::Field("topic"))?;
         // It becomes part of a path.
-        kerolox_protocol::names::check(name, 255).map_err(|_| BadEnds::Field("topic"))?;
+        kerolox_protocol::names::check(name, 255).map_err(|_| Unsealed::Field("topic"))?;
         let queues = (0..self.u32()?).map(|_| self.queue()).collect::<Result<_, _>>()?;
         Ok(TopicEnds { name: Arc::from(name), queues })
     }
-    fn queue(&mut self) -> Result<(QueueId, u64, u64), BadEnds> {
+    fn queue(&mut self) -> Result<(QueueId, u64, u64), Unsealed> {
         let (id, min, end) = (QueueId(self.u32()?), self.u64()?, self.u64()?);
         let limit = i64::MAX as u64 / 20;
         if min > end || end > limit || id.0 > i32::MAX as u32 {
-            return Err(BadEnds::Field("queue"));
+            return Err(Unsealed::Field("queue"));
         }
         Ok((id, min, end))
     }
@@ -254,7 +216,7 @@ mod tests {
         #[test]
         fn sizes_of_queue_files_that_cannot_be_are_refused(mut ends in ends(), bytes in prop_oneof![Just(0), Just(19), Just(1 << 40)]) {
             ends.queue_file_bytes = bytes;
-            prop_assert_eq!(Ends::parse(&ends.encode()), Err(BadEnds::Field("size of queue files")));
+            prop_assert_eq!(Ends::parse(&ends.encode()), Err(Unsealed::Field("size of queue files")));
         }
 
         #[test]

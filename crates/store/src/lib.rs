@@ -20,6 +20,7 @@ pub mod disk;
 pub mod ends;
 pub mod index;
 pub mod quarantine;
+pub mod sealed;
 pub mod smallfile;
 pub mod tools;
 
