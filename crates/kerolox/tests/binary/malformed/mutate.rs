@@ -4,28 +4,12 @@
 
 use super::{Target, To, all};
 use crate::harness::{Dir, Wire};
+use kerolox_store::disk::memory::Rng;
 use std::{
     fs,
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-/// A small generator: what it makes must only be odd and repeatable.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
 
 /// Requests of unmodified clients, and the curated ones.
 fn seeds() -> Vec<(To, Vec<u8>)> {
@@ -57,7 +41,7 @@ fn seeds() -> Vec<(To, Vec<u8>)> {
 }
 
 /// Changes a frame. Most keep the length fields right, so that the change reaches the parts behind them.
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+fn mutate(bytes: &mut Vec<u8>, random: &mut Rng) {
     const NUMBERS: [&[u8]; 12] = [
         b"-1",
         b"0",
@@ -76,7 +60,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
         let at = random.below(bytes.len());
         match random.below(7) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            1 if !bytes.is_empty() => bytes[at] = random.next() as u8,
+            1 if !bytes.is_empty() => bytes[at] = random.next_u64() as u8,
             2 => bytes.truncate(at),
             3 => {
                 let end = (at + random.below(32)).min(bytes.len());
@@ -127,7 +111,7 @@ fn random_changes_of_real_frames_do_no_harm() {
     let seed =
         number("KEROLOX_MUTATE_SEED").unwrap_or_else(|| if seconds > 3 { fresh() } else { 20_240_613 });
     println!("KEROLOX_MUTATE_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     let seeds = seeds();
     let dir = Dir::new();
     let mut target = Target::start(&dir);
