@@ -18,6 +18,7 @@ pub(crate) use behind::{QueueWrite, Share};
 
 use crate::{
     cold::Gate,
+    ends::TopicEnds,
     hash::FixedMap,
     types::{Bounds, QueueEntry, QueueSlot},
 };
@@ -225,6 +226,22 @@ impl Queues {
     pub(crate) fn queues_of(&self, topic: &str) -> Vec<QueueSlot> {
         let topic = self.by_name.get(topic).and_then(|number| self.topics.get(*number as usize));
         topic.map(|topic| topic.queues.values().collect()).unwrap_or_default()
+    }
+
+    /// All queues, gone ones too.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = QueueSlot> + use<> {
+        (0..self.queues.len() as u32).map(QueueSlot)
+    }
+
+    /// Where queues begin, and end in files.
+    pub(crate) fn ends(&self) -> Vec<TopicEnds> {
+        let topics = self.topics().map(|(name, queues)| TopicEnds {
+            name: Arc::clone(name),
+            queues: queues
+                .map(|(_, queue)| (queue.id, queue.min.min(queue.written), queue.written))
+                .collect(),
+        });
+        topics.filter(|topic| !topic.queues.is_empty()).collect()
     }
 
     /// Entries that are not in files yet.

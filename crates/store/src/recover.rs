@@ -26,6 +26,7 @@ use crate::{
     checkpoint::{self, Lock},
     disk::{Disk, around::is_bad_sector},
     dispatch::{self, Dispatch},
+    ends::Ends,
     index::{Index, PENDING_WORTH, Repair, RepairKind, Shape, Trust},
     line::{Level, Line},
     log::{Log, file_name},
@@ -36,7 +37,7 @@ use crate::{
         ENTRY_BYTES, Queues, Share,
         files::{Files, Touched},
     },
-    smallfile::Digest,
+    smallfile::{self, Backup, Digest},
     types::{Flushed, QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, Millis, QueueId, QueueOffset, names, record::Record};
@@ -137,16 +138,27 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
         tail: None,
         unreadable: Vec::new(),
         undecided: None,
+        reads_all: false,
+        begins_late: false,
+        rewritten_from: 0,
         report,
     };
     checkpoint::mark_running(&**disk, &options.paths).map_err(OpenError::io(&recovery.root))?;
-    let from = recovery.restore(&left)?;
+    let mut from = recovery.restore(&left)?;
     if !recovery.report.clean {
         recovery.files.doubt();
     }
     recovery.covered = Flushed { upto: LogOffset(from), ms: recovery.times.last() };
     let log_dir = recovery.log.dir().clone();
-    recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
+    let said = recovery.report.lines.len();
+    recovery.read_on(from, &left).map_err(OpenError::io(&log_dir))?;
+    if std::mem::take(&mut recovery.begins_late) && recovery.undecided.is_none() {
+        recovery.report.lines.truncate(said);
+        recovery.read_all_for_queues(&left)?;
+        from = recovery.log.first().0;
+        recovery.covered = Flushed { upto: LogOffset(from), ms: Millis(0) };
+        recovery.read_on(from, &left).map_err(OpenError::io(log_dir))?;
+    }
     if let Some(lost) = recovery.undecided.take() {
         return Err(recovery.refuse(&left, lost));
     }
@@ -224,6 +236,12 @@ struct Recovery<'a> {
     unreadable: Vec<Range<u64>>,
     /// Where the log ends, or may: nobody can tell whether messages stood there.
     undecided: Option<Range<u64>>,
+    /// The log is read from its beginning.
+    reads_all: bool,
+    /// A queue may have files missing, of what the log has before the part that was read.
+    begins_late: bool,
+    /// Another broker may not have made durable what is behind this.
+    rewritten_from: u64,
     report: Opened,
 }
 
@@ -320,14 +338,38 @@ impl Recovery<'_> {
             let segment = ends.covers.0 - ends.covers.0 % self.log.segment_bytes();
             from = from.min(segment.max(self.log.first().0));
         }
-        let (disk, root, files, log, levels) =
-            (self.disk, &*self.root, &self.files, &self.log, &*self.levels);
-        let first = log.first().0;
-        let lines = &mut self.report.lines;
-        queues::restore_all(&**disk, files, first, from, &mut self.queues, lines, &|(slot, topic, id)| {
-            Mend { disk, root, files, log, end: from, levels, slot, topic, id, met: None }.at_start()
-        })?;
+        self.rewritten_from = from;
+        if !self.restore_from_files(from)? && from > self.log.first().0 {
+            from = self.log.first().0;
+            self.read_all_for_queues(left)?;
+        }
         Ok(from)
+    }
+
+    /// Queue files lack what the log has: they are made again from all of it.
+    fn read_all_for_queues(&mut self, left: &Left) -> Result<(), OpenError> {
+        self.begin_anew();
+        let said = self.report.lines.len();
+        let first = self.log.first();
+        self.restore_from_files(first.0)?;
+        // All of that was said before.
+        self.report.lines.truncate(said);
+        let line = "queue files lack entries of messages that the log has: all of it is read for them";
+        self.report.lines.push(Line::warn(line));
+        // Should this end half done, the files would look whole.
+        let ends = Ends {
+            clean: false,
+            covers: first,
+            last_ms: Millis(0),
+            checkpoints: [left.digest; 2],
+            segment_bytes: self.log.segment_bytes(),
+            queue_file_bytes: self.files.file_bytes,
+            index_covers: None,
+            damaged: Vec::new(),
+            topics: self.queues.ends(),
+        };
+        let path = Ends::path(&self.root);
+        smallfile::replace(&**self.disk, &path, &ends.encode(), Backup::No).map_err(OpenError::io(path))
     }
 
     /// The start of the file from which on the original would dispatch again: the newest one that begins
@@ -347,6 +389,7 @@ impl Recovery<'_> {
     /// Reads the log from `at` to its end, giving each record to its queue.
     fn read_on(&mut self, mut at: u64, left: &Left) -> io::Result<()> {
         self.report.from = LogOffset(at);
+        self.reads_all = at == self.log.first().0;
         let mut flushed = if self.report.foreign { 0 } else { left.flushed().min(self.log.files_end()) };
         let mut asked_queues = false;
         // Only a power cut loses what was written; without one, a hole is damage. Where nobody knows whether there was
@@ -588,11 +631,11 @@ impl Recovery<'_> {
                 let text = format!("{text}, a copy is in {}", copy.display());
                 self.report.lines.push(Line { level, text });
             }
-            self.settle_places(from, left)?;
+            self.settle_places(left)?;
             self.write_unreadable_anew()?;
             let lines = self.log.cut(&aside, &mut self.damaged).map_err(OpenError::io(&dir))?;
             self.report.lines.extend(lines);
-            self.rewrite(&self.log, from, left).map_err(OpenError::io(&dir))?;
+            self.rewrite(&self.log, left).map_err(OpenError::io(&dir))?;
             self.log.sync_range(from, end).map_err(OpenError::io(&dir))?;
         } else {
             self.write_unreadable_anew()?;
@@ -626,11 +669,11 @@ impl Recovery<'_> {
 
     /// The last owner may have ended because of a failed sync. What it had not flushed stands in the page cache, and
     /// perhaps nowhere else, though the system takes it for written.
-    fn rewrite(&self, log: &Log, from: u64, left: &Left) -> io::Result<()> {
+    fn rewrite(&self, log: &Log, left: &Left) -> io::Result<()> {
         if !left.aborted || !left.same_boot || mutant!(RewriteSkipped) {
             return Ok(());
         }
-        let durable = if self.report.foreign { from } else { left.flushed() };
+        let durable = if self.report.foreign { self.rewritten_from } else { left.flushed() };
         log.rewrite(durable, log.end().0)
     }
 

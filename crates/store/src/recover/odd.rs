@@ -113,6 +113,7 @@ impl Recovery<'_> {
 
     fn believe(&mut self, slot: QueueSlot, odd: Placed) {
         let (next, is_new) = self.queues.get(slot).map_or((0, true), |queue| (queue.next(), !queue.alive));
+        self.look_for_gap(slot, odd);
         if is_new {
             // What was before is gone with its log files, or lost: it begins here.
             self.queues.restore(slot, odd.offset, odd.offset);
@@ -132,6 +133,31 @@ impl Recovery<'_> {
             self.queues.restore(slot, odd.offset, odd.offset);
         }
         self.push(slot, odd);
+    }
+
+    /// Notes a queue that has messages, as far as is known, between the end of its files, or the log's start, and the
+    /// first that was read of it. Of files that are ours the ends are known.
+    fn look_for_gap(&mut self, slot: QueueSlot, odd: Placed) {
+        let Some(queue) = self.queues.get(slot) else { return };
+        let next = if queue.alive { queue.next() } else { 0 };
+        let is_damage = self.damaged.iter().any(|part| part.start < odd.entry.at.0);
+        let is_first = self.report.foreign && !self.reads_all && queue.last_end().is_none();
+        if !is_first || is_damage || odd.offset <= next {
+            return;
+        }
+        let topic = self.queues.topic_name(queue).map_or("", |name| name);
+        if self.disk.list(&self.files.dir().join(topic)).is_ok() {
+            self.begins_late = true;
+            return;
+        }
+        // The original leaves records of a deleted topic.
+        self.report.lines.push(Line::warn(format!(
+            "{} begins at {}: it has no files, as a topic that was deleted; if they were removed to have them made \
+             again, stop, remove {} and start",
+            self.name_of(queue),
+            odd.offset,
+            self.files.dir().display()
+        )));
     }
 
     fn disbelieve(&mut self, odd: Placed) {

@@ -72,13 +72,13 @@ impl Recovery<'_> {
     }
 
     /// Writes kept places to their files, durably; the records before them first.
-    pub(super) fn settle_places(&mut self, from: u64, left: &Left) -> Result<(), OpenError> {
+    pub(super) fn settle_places(&mut self, left: &Left) -> Result<(), OpenError> {
         if !std::mem::take(&mut self.keeps_places) {
             return Ok(());
         }
         let dir = self.log.dir().clone();
         let log = std::mem::replace(&mut self.log, Log::nothing(self.disk));
-        let wrote = self.rewrite(&log, from, left).and_then(|()| self.write_pending(&log, log.end().0));
+        let wrote = self.rewrite(&log, left).and_then(|()| self.write_pending(&log, log.end().0));
         self.log = log;
         wrote.map_err(OpenError::io(&dir))?;
         self.files.sync(&self.dirty).map_err(OpenError::io(self.files.dir()))

@@ -3,6 +3,7 @@
 //! A queue file is filled from its start, and what is filled never goes back in the log, so both the end and
 //! the entry of a log position are found by halving.
 
+use super::Recovery;
 use crate::{
     disk::{DirEntry, Disk, around::is_bad_sector},
     line::Line,
@@ -14,54 +15,103 @@ use crate::{
     },
     types::{QueueEntry, QueueSlot},
 };
-use kerolox_protocol::{QueueId, names};
+use kerolox_protocol::{LogOffset, Millis, QueueId, names};
 use std::{io, ops::Range, path::Path};
 
 /// Makes the files of a queue whole that the disk cannot read; what it says of that.
 pub(super) type Mender<'a> = &'a dyn Fn((QueueSlot, &str, QueueId)) -> Result<Vec<Line>, OpenError>;
 
-/// Puts every queue that has files into `queues`, with the entries of records between `first` and `before`.
-pub(super) fn restore_all(
-    disk: &dyn Disk,
-    files: &Files,
-    first: u64,
-    before: u64,
-    queues: &mut Queues,
-    lines: &mut Vec<Line>,
-    mend: Mender<'_>,
-) -> Result<(), OpenError> {
-    let dir = files.dir();
-    for topic in disk.list(dir).map_err(OpenError::io(dir))? {
-        if !topic.is_dir || names::check(&topic.name, 255).is_err() {
-            let path = dir.join(&topic.name);
-            lines.push(Line::warn(format!("{} is no topic's directory; it is left alone", path.display())));
-            continue;
-        }
-        let topic_dir = dir.join(&topic.name);
-        for queue in disk.list(&topic_dir).map_err(OpenError::io(&topic_dir))? {
-            // As the original: what is no number is passed over.
-            let Some(id) = queue.name.parse().ok().filter(|id| *id <= i32::MAX as u32 && queue.is_dir) else {
+impl Recovery<'_> {
+    /// Restores every queue that has files, with the entries of records before a position of the log. Whether the files
+    /// have all of those: people remove queue files to have them made again.
+    pub(super) fn restore_from_files(&mut self, before: u64) -> Result<bool, OpenError> {
+        let dir = self.files.dir().clone();
+        let (mut found_any, mut is_whole) = (false, true);
+        for topic in self.disk.list(&dir).map_err(OpenError::io(&dir))? {
+            if !topic.is_dir || names::check(&topic.name, 255).is_err() {
+                let path = dir.join(&topic.name);
+                let line = format!("{} is no topic's directory; it is left alone", path.display());
+                self.report.lines.push(Line::warn(line));
                 continue;
-            };
-            let queue_dir = topic_dir.join(&queue.name);
-            let listed = disk.list(&queue_dir).map_err(OpenError::io(&queue_dir))?;
-            let slot = queues.slot(&topic.name, QueueId(id));
-            let one = One { files, slot, topic: &topic.name, id: QueueId(id) };
-            let runs = runs(&listed, files, &queue_dir, lines);
-            let mut found = one.ends(&runs, first, before);
-            if found.as_ref().is_err_and(is_bad_sector) {
-                lines.extend(mend((slot, &topic.name, QueueId(id)))?);
-                found = one.ends(&runs, first, before);
             }
-            match found.map_err(OpenError::io(&queue_dir))? {
-                Some((min, next)) => queues.restore(slot, min, next),
-                None => lines.push(Line::warn(format!("queue {id} of {} has no usable file", topic.name))),
+            let topic_dir = dir.join(&topic.name);
+            for queue in self.disk.list(&topic_dir).map_err(OpenError::io(&topic_dir))? {
+                // As the original: what is no number is passed over.
+                let Some(id) = queue.name.parse().ok().filter(|id| *id <= i32::MAX as u32 && queue.is_dir)
+                else {
+                    continue;
+                };
+                let whole =
+                    self.restore_one(&topic_dir.join(&queue.name), &topic.name, QueueId(id), before)?;
+                found_any |= whole.is_some();
+                is_whole &= whole.unwrap_or(false);
             }
-            // It may never be read again; do not keep fifty thousand files open.
-            files.forget(slot);
         }
+        Ok(is_whole && (found_any || before == self.log.first().0))
     }
-    Ok(())
+
+    /// The same of one queue; `None` if it has no file.
+    fn restore_one(
+        &mut self,
+        dir: &Path,
+        topic: &str,
+        id: QueueId,
+        before: u64,
+    ) -> Result<Option<bool>, OpenError> {
+        let listed = self.disk.list(dir).map_err(OpenError::io(dir))?;
+        let slot = self.queues.slot(topic, id);
+        let runs = runs(&listed, &self.files, dir, &mut self.report.lines);
+        let first = self.log.first().0;
+        let ends =
+            |recovery: &Self| One { files: &recovery.files, slot, topic, id }.ends(&runs, first, before);
+        let found = self.past_bad_sectors((slot, topic, id), before, ends)?;
+        let whole = match found {
+            Some(Ends { min, next, begins, lacks }) => {
+                self.queues.restore(slot, min, next);
+                let begins = begins.filter(|(_, at)| at.0 > first);
+                // Its first files are gone, but not what they named.
+                let late = begins.map_or(Ok(false), |(offset, at)| {
+                    self.mend((slot, topic, id), before).has(offset - 1, at.0.min(before))
+                });
+                Some(!lacks && !late.map_err(OpenError::io(self.log.dir()))?)
+            }
+            None => {
+                let line = format!("queue {id} of {topic} has no usable file");
+                self.report.lines.push(Line::warn(line));
+                None
+            }
+        };
+        // It may never be read again; do not keep fifty thousand files open.
+        self.files.forget(slot);
+        Ok(whole)
+    }
+
+    /// Forgets what was read of the log: it will be read from its beginning.
+    pub(super) fn begin_anew(&mut self) {
+        for slot in self.queues.slots() {
+            self.files.forget(slot);
+            self.queues.clear(slot);
+        }
+        self.times.restore(Millis(0));
+        self.damaged.clear();
+        self.odd.clear();
+        self.taken.clear();
+        self.lost.clear();
+        self.unreadable.clear();
+        (self.keeps_places, self.stale_entries, self.tail) = (false, false, None);
+        self.report.records = 0;
+    }
+}
+
+/// What the files of a queue tell.
+struct Ends {
+    /// First offset and end.
+    min: u64,
+    next: u64,
+    /// With which message they begin, where it is not the queue's first; and where that stands.
+    begins: Option<(u64, LogOffset)>,
+    /// Some between others are missing.
+    lacks: bool,
 }
 
 /// Shows every queue that has a directory.
@@ -142,7 +192,7 @@ impl One<'_> {
     }
 
     /// First offset and end, of entries of records between two positions of the log.
-    fn ends(&self, runs: &[Range<u64>], first: u64, before: u64) -> io::Result<Option<(u64, u64)>> {
+    fn ends(&self, runs: &[Range<u64>], first: u64, before: u64) -> io::Result<Option<Ends>> {
         let Some(run) = self.last_before(runs, before)?.or(runs.first()) else { return Ok(None) };
         let per_file = self.files.per_file();
         let (low, high) = (run.start * per_file, run.end * per_file);
@@ -162,7 +212,12 @@ impl One<'_> {
         // Entries without a message tell position 0 wherever they are. At the end they are kept places.
         let next = self.files.first_behind(place, low..filled, before)?;
         let min = self.files.first_kept(place, low..next, first)?;
-        Ok(Some((min, next)))
+        let begins = match low {
+            0 => None,
+            low => self.files.first_message(place, low..filled)?.map(|at| (low, at)),
+        };
+        let lacks = runs.first().is_some_and(|first| first.start < run.start);
+        Ok(Some(Ends { min, next, begins, lacks }))
     }
 }
 

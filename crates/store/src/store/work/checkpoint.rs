@@ -3,7 +3,7 @@
 use super::Store;
 use crate::{
     checkpoint::{Checkpoint, Progress},
-    ends::{Ends, TopicEnds},
+    ends::Ends,
     index::Index,
     job::{Snapshot, Work},
     log::is_no_room,
@@ -76,7 +76,7 @@ impl Store {
             queue_file_bytes: self.files.file_bytes,
             index_covers: self.index.as_ref().and_then(Index::covered),
             damaged: self.damaged.clone(),
-            topics: self.ends(),
+            topics: self.queues.ends(),
         };
         let progress = Progress {
             boot_id: self.disk.boot_id(),
@@ -96,16 +96,6 @@ impl Store {
             index_need: self.index.as_ref().and_then(Index::newest),
             last: stop.then(|| self.log.take_spare()),
         }
-    }
-
-    fn ends(&self) -> Vec<TopicEnds> {
-        let topics = self.queues.topics().map(|(name, queues)| TopicEnds {
-            name: Arc::clone(name),
-            queues: queues
-                .map(|(_, queue)| (queue.id, queue.min.min(queue.written), queue.written))
-                .collect(),
-        });
-        topics.filter(|topic| !topic.queues.is_empty()).collect()
     }
 
     pub(super) fn checkpoint_done(&mut self, now: Now, snapshot: Snapshot, result: io::Result<()>) {

@@ -1,0 +1,140 @@
+//! Stores as people leave them: parts missing, foreign things beside them.
+
+mod harness;
+
+use harness::World;
+use kerolox_store::{
+    Flush,
+    disk::{Disk, memory::MemDisk},
+};
+use std::path::Path;
+
+fn filled(n: usize) -> World {
+    let mut world = World::new(Flush::Async);
+    fill(&mut world, n);
+    world
+}
+
+fn fill(world: &mut World, n: usize) {
+    for _ in 0..n {
+        world.append("T", 0, 1000).unwrap();
+        world.append("U", 3, 100).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.pass(10);
+    }
+}
+
+fn remove_all(disk: &MemDisk, dir: &Path) {
+    for entry in disk.list(dir).unwrap() {
+        let path = dir.join(&entry.name);
+        match entry.is_dir {
+            true => remove_all(disk, &path),
+            false => disk.remove(&path).unwrap(),
+        }
+    }
+    disk.remove_dir(dir).unwrap();
+}
+
+/// A store that was stopped, without some of its parts; opened.
+fn without(what: &[&str], aborted: bool) -> World {
+    let mut world = filled(60);
+    world.stop();
+    world.disk = world.disk.kill();
+    for name in what {
+        let path = Path::new("/store").join(name);
+        match world.disk.list(&path) {
+            Ok(_) => remove_all(&world.disk, &path),
+            Err(_) => world.disk.remove(&path).unwrap(),
+        }
+    }
+    if aborted {
+        world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+    }
+    world.open();
+    world
+}
+
+/// What a store has that a 4.9 broker never saw.
+const OURS: [&str; 2] = ["kerolox.queues", "kerolox.checkpoint"];
+
+#[test]
+fn a_missing_part_is_made_again_from_the_log() {
+    for aborted in [false, true] {
+        for parts in [
+            &["consumequeue"][..],
+            &["consumequeue/T/0"],
+            &["consumequeue/T/0/00000000000000000000"],
+            &["consumequeue/T/0/00000000000000000200"],
+            &["consumequeue/T/0/00000000000000001000"],
+            &["index"],
+            &["checkpoint"],
+            &["lock"],
+            &["index", "consumequeue", "checkpoint"],
+        ] {
+            for ours in [&[][..], &OURS[..1], &OURS[1..], &OURS] {
+                let what: Vec<&str> = parts.iter().chain(ours).copied().collect();
+                let mut world = without(&what, aborted);
+                let opened = format!("{what:?} {aborted} {:?}", world.opened);
+                assert_eq!(world.consume("T", 0).len(), 60, "{opened}");
+                assert_eq!(world.consume("U", 3).len(), 60, "{opened}");
+                world.append("T", 0, 10).unwrap();
+                assert_eq!(world.sent.last().unwrap().offset, 60, "{opened}");
+                world.reopen();
+                assert_eq!(world.consume("T", 0).len(), 61, "{opened}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_topic_without_files_begins_where_the_log_is_read_and_the_way_out_makes_it_whole() {
+    let what = ["consumequeue/T", OURS[0], OURS[1]];
+    let mut world = without(&what, false);
+    assert!(world.opened.lines.iter().any(|line| line.contains("no files")), "{:?}", world.opened);
+    assert!(world.consume("T", 0).len() < 60);
+    world.stop();
+    world.disk = world.disk.kill();
+    for ours in OURS {
+        world.disk.remove(&Path::new("/store").join(ours)).unwrap();
+    }
+    remove_all(&world.disk, Path::new("/store/consumequeue"));
+    world.open();
+    world.check();
+}
+
+#[test]
+fn a_kill_at_any_moment_of_making_all_queues_again_loses_nothing() {
+    let mut world = filled(35);
+    // The checkpoint covers what is older than three seconds.
+    world.pass(5_000);
+    fill(&mut world, 5);
+    let rotten = world.sent.split_off(78);
+    world.stop();
+    world.disk = world.disk.kill();
+    // Their places in the queues stay taken, which is written to files before the start is over. Two, since one could
+    // be torn by a crash.
+    let segment = world.options.segment_bytes;
+    for rotten in rotten {
+        let at = rotten.end.0 - rotten.size;
+        let path = format!("/store/commitlog/{:020}", at - at % segment);
+        world.disk.flip(Path::new(&path), at % segment + 100, 4).unwrap();
+    }
+    for ours in OURS {
+        world.disk.remove(&Path::new("/store").join(ours)).unwrap();
+    }
+    remove_all(&world.disk, Path::new("/store/consumequeue"));
+    let disk = world.disk.clone();
+    disk.record();
+    world.open();
+    world.store = None;
+    let trace = disk.take_trace();
+    for point in 0..=trace.len() {
+        world.disk = trace.killed(point);
+        world.open();
+        assert_eq!(world.consume("T", 0).len(), 39, "{point} {:?}", world.opened);
+        assert_eq!(world.consume("U", 3).len(), 39, "{point} {:?}", world.opened);
+        world.store = None;
+        world.jobs.clear();
+    }
+}
