@@ -7,41 +7,35 @@
 //!   text ──► hash noted in the log ──► the note is durable ──► file replaced
 //! ```
 //! In this order a file is either one of our last exports, or somebody else changed it: a 4.9
-//! broker that ran on the directory, or a person. Such a file is imported at the start. (If the file were
-//! replaced before the note is durable, a power cut could make our own export look foreign.)
+//! broker that ran on the directory, or a person. Such a file is imported at the start ([`crate::import`]). (If the
+//! file were replaced before the note is durable, a power cut could make our own export look foreign.)
+//!
+//! A file that could not be written is tried again, and after each start all are compared with the state: a 4.9 broker
+//! that takes over finds what was noted last.
 
 use crate::{
     Broker,
     call::Out,
     jobs::{BrokerJob, ExportDone, ExportJob},
-    offsets::OffsetChange,
     state::Piece,
     topics::TopicConfig,
 };
 use crate::{groups::GroupConfig, topics::DataVersion};
 use kerolox_net::Now;
-use kerolox_protocol::{
-    GroupName, LogOffset, Millis, QueueOffset, TopicName,
-    body::fastjson::{self, Limits},
-};
-use kerolox_store::{
-    Level, Line,
-    disk::Disk,
-    quarantine,
-    smallfile::{self, Digest},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use kerolox_protocol::{GroupName, LogOffset, Millis, TopicName, body::fastjson};
+use kerolox_store::{disk::Disk, smallfile::Digest};
+use serde::Serialize;
 use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
-const TOPICS: &str = "topics.json";
-const GROUPS: &str = "subscriptionGroup.json";
-const OFFSETS: &str = "consumerOffset.json";
-const DELAY: &str = "delayOffset.json";
+pub(crate) const TOPICS: &str = "topics.json";
+pub(crate) const GROUPS: &str = "subscriptionGroup.json";
+pub(crate) const OFFSETS: &str = "consumerOffset.json";
+pub(crate) const DELAY: &str = "delayOffset.json";
 /// All exported files.
 pub const FILES: [&str; 4] = [TOPICS, GROUPS, OFFSETS, DELAY];
 /// Each so many bytes of text put the next export off by a millisecond: 30 MB, half a minute.
@@ -64,8 +58,10 @@ pub(crate) struct Export {
     /// Files whose note is not durable yet.
     waiting: Vec<(LogOffset, ExportJob)>,
     running: usize,
-    /// Files that were set aside: to be written even if nothing changed.
-    gone: Vec<String>,
+    /// Files that are not on the disk as they should be: to be written even if nothing changed.
+    gone: BTreeSet<String>,
+    /// Files that could not be written; that was said.
+    failed: BTreeSet<&'static str>,
     /// Hash of each file as it certainly is on the disk.
     written: BTreeMap<&'static str, String>,
 }
@@ -82,7 +78,8 @@ impl Export {
             due,
             waiting: Vec::new(),
             running: 0,
-            gone: Vec::new(),
+            gone: BTreeSet::new(),
+            failed: BTreeSet::new(),
             written: BTreeMap::new(),
         }
     }
@@ -105,9 +102,14 @@ impl Export {
         (self.changed() && self.is_idle()).then_some(self.due)
     }
 
-    /// A file was set aside and is to be written at the next export.
-    fn write_anew(&mut self, name: &str) {
-        self.gone.push(name.to_owned());
+    /// A file is to be written at the next export.
+    pub(crate) fn write_anew(&mut self, name: &str) {
+        self.gone.insert(name.to_owned());
+        self.look_again(name);
+    }
+
+    /// The next export compares a file with the state.
+    pub(crate) fn look_again(&mut self, name: &str) {
         match name {
             TOPICS => self.topics = true,
             GROUPS => self.groups = true,
@@ -119,9 +121,16 @@ impl Export {
 
     fn on_done(&mut self, done: &ExportDone) {
         self.running = self.running.saturating_sub(1);
-        if let Err(why) = &done.result {
-            // The log has everything; the next change tries again.
-            warn!(file = done.name, %why, "state file could not be written");
+        match &done.result {
+            Ok(()) if self.failed.remove(done.name) => info!(file = done.name, "state file is written again"),
+            Ok(()) => {}
+            Err(why) => {
+                // The log has everything; but another broker that takes over has this.
+                self.write_anew(done.name);
+                if self.failed.insert(done.name) {
+                    warn!(file = done.name, %why, "state file could not be written; it is tried again");
+                }
+            }
         }
     }
 
@@ -141,28 +150,28 @@ impl Export {
     }
 }
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct TopicsFile {
     data_version: DataVersion,
     topic_config_table: BTreeMap<String, TopicConfig>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct GroupsFile {
     data_version: DataVersion,
     subscription_group_table: BTreeMap<String, GroupConfig>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct OffsetsFile {
     offset_table: BTreeMap<String, BTreeMap<u32, i64>>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct DelayFile {
     offset_table: BTreeMap<u32, i64>,
 }
@@ -199,8 +208,8 @@ impl Broker {
         let mut jobs = Vec::new();
         for (name, text) in texts {
             let hash = Digest::of(&text).to_string();
-            let gone = self.export.gone.extract_if(.., |gone| gone == name).count();
-            if gone == 0 && self.state.exports.get(name).and_then(|known| known.last()) == Some(&hash) {
+            let is_gone = self.export.gone.remove(name);
+            if !is_gone && self.state.exports.get(name).and_then(|known| known.last()) == Some(&hash) {
                 continue;
             }
             let known = self.known_export(name, hash);
@@ -226,7 +235,7 @@ impl Broker {
     }
 
     /// Adds a content to those of a file that count as ours.
-    fn known_export(&mut self, name: &str, hash: String) -> Vec<String> {
+    pub(crate) fn known_export(&mut self, name: &str, hash: String) -> Vec<String> {
         let known = self.state.exports.entry(name.to_owned()).or_default();
         known.push(hash);
         let spare = known.len().saturating_sub(HASHES_MAX);
@@ -258,131 +267,4 @@ impl Broker {
         let table = self.delay.progress().map(|(level, next)| (level, next.wire())).collect();
         fastjson::to_file(&DelayFile { offset_table: table })
     }
-
-    /// Takes over files that others changed. Returns one line per such file.
-    pub(crate) fn import(&mut self, now: Now, disk: &dyn Disk, dir: &Path) -> Vec<Line> {
-        let mut lines = Vec::new();
-        self.import_one(disk, dir, TOPICS, &mut lines, |broker, file| broker.import_topics(now, file));
-        self.import_one(disk, dir, GROUPS, &mut lines, |broker, file| broker.import_groups(now, file));
-        self.import_one(disk, dir, OFFSETS, &mut lines, Broker::import_offsets);
-        self.import_one(disk, dir, DELAY, &mut lines, Broker::import_delay);
-        lines
-    }
-
-    fn import_one<T: DeserializeOwned>(
-        &mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-        name: &str,
-        lines: &mut Vec<Line>,
-        take: impl FnOnce(&mut Broker, T) -> Result<String, String>,
-    ) {
-        let parse = |text: &[u8]| fastjson::from_slice_limited::<T>(text, Limits::FILE);
-        let loaded = match smallfile::load(disk, &dir.join(name), parse) {
-            Ok(loaded) => loaded,
-            Err(why) => {
-                let line = format!("config/{name} cannot be read ({why}); the state of the log stands");
-                return lines.push(Line::warn(line));
-            }
-        };
-        for problem in &loaded.problems {
-            let aside = problem.is_unreadable.then(|| {
-                // From the log it is written anew.
-                self.export.write_anew(name);
-                let root = dir.parent().unwrap_or(dir);
-                quarantine::set_aside(disk, root, &problem.path)
-            });
-            let text = match aside {
-                Some(Ok(to)) => format!("state file {problem}; it is moved to {}", to.display()),
-                Some(Err(why)) => format!("state file {problem}, and cannot be moved away: {why}"),
-                None => format!("state file {problem}"),
-            };
-            lines.push(Line::warn(text));
-        }
-        let (Some(value), Some(digest)) = (loaded.value, loaded.digest) else { return };
-        if self.state.exports.get(name).is_some_and(|known| known.contains(&digest.to_string())) {
-            return;
-        }
-        let (level, found) = match take(self, value) {
-            Ok(line) => {
-                // From now on the log stands, also if the process ends before the next export.
-                self.known_export(name, digest.to_string());
-                self.state.force_snapshot();
-                (Level::Info, line)
-            }
-            Err(why) => (Level::Warn, format!("it cannot be used ({why}); the state of the log stands")),
-        };
-        let text = format!("config/{name} was changed by a 4.9 broker or by hand: {found}");
-        lines.push(Line { level, text });
-    }
-
-    fn import_topics(&mut self, now: Now, file: TopicsFile) -> Result<String, String> {
-        if is_older(file.data_version, self.topics.version()) {
-            return Ok("it is older than the log, which stands".to_owned());
-        }
-        let n = file.topic_config_table.len();
-        let gone = self.topics.all().map(|topic| topic.topic_name.clone());
-        let gone: Vec<_> = gone.filter(|name| !file.topic_config_table.contains_key(name.as_str())).collect();
-        for name in gone.iter().filter(|name| !self.builtin_topics.contains(*name)) {
-            self.topics.remove(now.wall, name);
-        }
-        for config in file.topic_config_table.into_values() {
-            self.topics.put(now.wall, config);
-        }
-        self.topics.set_version(file.data_version);
-        self.export.topics = true;
-        Ok(format!("{n} topics taken over"))
-    }
-
-    fn import_groups(&mut self, now: Now, file: GroupsFile) -> Result<String, String> {
-        if is_older(file.data_version, self.groups.version()) {
-            return Ok("it is older than the log, which stands".to_owned());
-        }
-        let n = file.subscription_group_table.len();
-        let gone: Vec<GroupName> = self.groups.all().map(|(name, _)| name.clone()).collect();
-        for name in gone.iter().filter(|name| !file.subscription_group_table.contains_key(name.as_str())) {
-            self.groups.remove(now.wall, name);
-        }
-        for (name, config) in file.subscription_group_table {
-            let name = GroupName::new(&name).map_err(|why| format!("group {name:?}: {why}"))?;
-            self.groups.put(now.wall, name, config);
-        }
-        self.groups.set_version(file.data_version);
-        self.export.groups = true;
-        Ok(format!("{n} groups taken over"))
-    }
-
-    fn import_offsets(&mut self, file: OffsetsFile) -> Result<String, String> {
-        let mut n = 0;
-        for (key, queues) in file.offset_table {
-            // Keys of light queues and of names that could never be committed here are passed over.
-            let Some((topic, group)) = key.split_once('@') else { continue };
-            let (Ok(topic), Ok(group)) = (TopicName::new(topic), GroupName::new(group)) else { continue };
-            for (queue, offset) in queues {
-                n += 1;
-                self.offsets.restore(OffsetChange {
-                    topic: topic.clone(),
-                    group: group.clone(),
-                    queue,
-                    offset: Some(offset),
-                });
-            }
-        }
-        self.export.offsets = true;
-        Ok(format!("{n} offsets taken over"))
-    }
-
-    fn import_delay(&mut self, file: DelayFile) -> Result<String, String> {
-        let n = file.offset_table.len();
-        for (level, next) in file.offset_table {
-            self.delay.restore(level, QueueOffset::try_from(next).unwrap_or_default());
-        }
-        self.export.delay = true;
-        Ok(format!("progress of {n} delay levels taken over"))
-    }
-}
-
-/// Newer wins; equal means changed by hand, which counts.
-fn is_older(file: DataVersion, log: DataVersion) -> bool {
-    (file.timestamp, file.counter) < (log.timestamp, log.counter)
 }

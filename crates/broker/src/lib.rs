@@ -18,7 +18,7 @@
 //! | [`sendback`], [`delay`] | retry, dead letters, delay levels |
 //! | [`transaction`] | halves and what becomes of them |
 //! | [`query`] | looking up messages by key and by place |
-//! | [`state`], [`export`] | what survives in the log, and its copy in the original's files |
+//! | [`state`], [`export`], `import` | what survives in the log, and its copy in the original's files |
 //! | [`table`], [`topics`], [`groups`], [`offsets`] | tables that survive |
 //! | [`clients`] | who is connected |
 //! | [`locks`] | who may read which queue, for orderly consumption |
@@ -56,6 +56,7 @@ pub mod table;
 pub mod topics;
 
 mod deliver;
+mod import;
 mod judge;
 mod once;
 mod open;

@@ -2,7 +2,10 @@
 //!
 //! Knows names; knows nothing of what the files mean.
 
-use crate::disk::Disk;
+use crate::{
+    disk::{Disk, Open},
+    smallfile,
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -17,6 +20,17 @@ pub fn set_aside(disk: &dyn Disk, root: &Path, path: &Path) -> io::Result<PathBu
     disk.rename(path, &to)?;
     disk.sync_dir(to.parent().unwrap_or(root))?;
     disk.sync_dir(path.parent().unwrap_or(root))?;
+    Ok(to)
+}
+
+/// Copies a small file below `root` there, durably; where the copy is.
+pub fn keep_copy(disk: &dyn Disk, root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let bytes = smallfile::read(disk, path)?.unwrap_or_default();
+    let to = place_for(disk, root, path)?;
+    let copy = disk.open(&to, Open::Create)?;
+    copy.write_at(&bytes, 0)?;
+    copy.sync()?;
+    disk.sync_dir(to.parent().unwrap_or(root))?;
     Ok(to)
 }
 

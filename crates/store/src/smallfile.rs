@@ -108,8 +108,21 @@ pub struct Problem {
     pub path: PathBuf,
     /// Why, in words.
     pub why: String,
+    /// What is to be done about it.
+    pub kind: ProblemKind,
+}
+
+/// What kind of problem a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The file itself is gone; this is its sound backup.
+    Gone,
+    /// It is empty.
+    Empty,
+    /// It holds something that does not parse.
+    Broken,
     /// The disk cannot read it.
-    pub is_unreadable: bool,
+    Unreadable,
 }
 
 impl fmt::Display for Problem {
@@ -134,34 +147,34 @@ pub fn load<T, E: fmt::Display>(
     let mut problems = Vec::new();
     let mut missing = false;
     for path in [path.to_owned(), beside(path, ".bak")] {
-        let mut is_unreadable = false;
-        let why = match read(disk, &path) {
+        let (kind, why) = match read(disk, &path) {
             Ok(None) => {
                 missing = true;
                 continue;
             }
-            Ok(Some(bytes)) if bytes.is_empty() => "is empty".to_owned(),
+            Ok(Some(bytes)) if bytes.is_empty() => (ProblemKind::Empty, "is empty".to_owned()),
             Ok(Some(bytes)) => match parse(&bytes) {
                 Ok(value) => {
                     if missing {
                         problems.push(Problem {
                             path: path.clone(),
                             why: "used, the file itself is gone".into(),
-                            is_unreadable: false,
+                            kind: ProblemKind::Gone,
                         });
                     }
                     return Ok(Loaded { value: Some(value), digest: Some(Digest::of(&bytes)), problems });
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (ProblemKind::Broken, error.to_string()),
             },
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                (ProblemKind::Broken, error.to_string())
+            }
             Err(error) if is_bad_sector(&error) => {
-                is_unreadable = true;
-                format!("the disk cannot read it ({error})")
+                (ProblemKind::Unreadable, format!("the disk cannot read it ({error})"))
             }
             Err(error) => return Err(error),
         };
-        problems.push(Problem { path, why, is_unreadable });
+        problems.push(Problem { path, why, kind });
     }
     Ok(Loaded { value: None, digest: None, problems })
 }

@@ -2,6 +2,7 @@
 
 mod asks;
 mod cold;
+mod exports;
 mod figures;
 mod hostile;
 mod judge;

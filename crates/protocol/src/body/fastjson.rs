@@ -68,6 +68,11 @@ pub fn from_slice_limited<T: DeserializeOwned>(text: &[u8], limits: Limits) -> R
     T::deserialize(de::Lenient(parse::parse(text, limits)?))
 }
 
+/// Reads a type from a value that was parsed.
+pub fn from_value<T: DeserializeOwned>(value: Value<'_>) -> Result<T, BodyError> {
+    T::deserialize(de::Lenient(value))
+}
+
 /// Writes a body for the network: compact, integer keys quoted, object keys raw.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);

@@ -8,7 +8,7 @@ use crate::{
     line::Line,
     options::Options,
     quarantine,
-    smallfile::{self, Digest},
+    smallfile::{self, Digest, Problem, ProblemKind},
 };
 use std::io;
 
@@ -50,9 +50,9 @@ impl Left {
         let ends = smallfile::load(disk, &Ends::path(&options.paths.root), Ends::parse)?;
         let any = |bytes: &[u8]| Ok::<_, std::convert::Infallible>(bytes.to_vec());
         let checkpoint = smallfile::load(disk, &root.join("checkpoint"), any)?;
-        let of_checkpoint = checkpoint.problems.iter().filter(|problem| problem.is_unreadable);
+        let of_checkpoint = checkpoint.problems.iter().filter(|problem| is_unreadable(problem));
         for problem in progress.problems.iter().chain(&ends.problems).chain(of_checkpoint) {
-            lines.push(match (problem.is_unreadable, bad) {
+            lines.push(match (is_unreadable(problem), bad) {
                 (true, Bad::Aside) => {
                     let to = quarantine::set_aside(disk, root, &problem.path)?;
                     Line::warn(format!(
@@ -91,4 +91,8 @@ impl Left {
     pub(super) fn unsure_from(&self) -> u64 {
         if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
     }
+}
+
+fn is_unreadable(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Unreadable
 }
