@@ -148,7 +148,11 @@ impl ExportJob {
     }
 
     fn replace(&self) -> io::Result<()> {
-        self.disk.create_dir_all(&self.dir)?;
+        if self.disk.list(&self.dir).is_err() {
+            self.disk.create_dir_all(&self.dir)?;
+            // A directory whose name is not durable takes its files with it.
+            self.disk.sync_dir(self.dir.parent().unwrap_or(&self.dir))?;
+        }
         // As the original does, the content before stays beside it as `.bak`.
         let sound = |old: &[u8]| fastjson::parse(old, Limits::FILE).is_ok();
         smallfile::replace(&*self.disk, &self.dir.join(self.name), &self.text, Backup::Sound(&sound))

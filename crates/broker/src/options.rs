@@ -27,6 +27,8 @@ pub struct Options {
     pub seed: u64,
     /// Bytes of memory of the machine, for the rule which reads count as cold.
     pub ram_bytes: u64,
+    /// Queue files held open at most.
+    pub queue_files_open_max: usize,
     /// What to add to Unix time for the local time of `deleteWhen`.
     pub utc_offset: Millis,
     /// The same for any Unix time: asked every hour, since summer time comes and goes.
@@ -100,6 +102,7 @@ impl Options {
             store_host,
             seed: 0,
             ram_bytes: 8 << 30,
+            queue_files_open_max: 512,
             utc_offset: Millis(0),
             utc_offset_at: |_| Millis(0),
             config_file: None,
@@ -142,6 +145,7 @@ impl Options {
             index_max: keys.max_index_num.0,
             delay_levels: self.delay_levels(),
             ram_bytes: self.ram_bytes,
+            queue_files_open_max: self.queue_files_open_max,
             memory_percent: percent(keys.access_message_in_memory_max_ratio),
             ..kerolox_store::Options::new(paths)
         };

@@ -149,6 +149,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
     options.config_file = loaded.file.as_deref().and_then(|file| std::path::absolute(file).ok());
     options.seed = seed(clock.now().wall);
     options.ram_bytes = ram_bytes();
+    options.queue_files_open_max = queue_files(kerolox_net::raise_open_files());
     options.utc_offset = utc_offset(clock.now().wall);
     options.utc_offset_at = utc_offset;
     let boot_line = format!(
@@ -203,12 +204,25 @@ fn net_options(name: &'static str, config: &ServerConfig) -> Options {
 }
 
 fn limits(config: &ServerConfig) -> Limits {
+    let usual = Limits::default();
     Limits {
+        connections_max: connections(kerolox_net::raise_open_files()).min(usual.connections_max),
         frame_bytes_max: usize::try_from(config.frame_max_length.0).unwrap_or(usize::MAX),
         idle: Millis(config.server_channel_max_idle_time_seconds.0.saturating_mul(1000)),
         connect_timeout: Millis(config.connect_timeout_millis.0),
-        ..Limits::default()
+        ..usual
     }
+}
+
+/// Connections, of so many files that the process may open. The rest is the store's: clients that connect without end
+/// must not keep it from its files.
+fn connections(files: u64) -> usize {
+    usize::try_from(files - files / 4).unwrap_or(usize::MAX)
+}
+
+/// Queue files that are held open, of the same; log files and the index need theirs.
+fn queue_files(files: u64) -> usize {
+    usize::try_from(files / 8).unwrap_or(usize::MAX).clamp(16, 512)
 }
 
 /// A seed for the broker's choices of queues: any number does, it guards nothing.
@@ -270,6 +284,15 @@ impl Signals {
 mod tests {
     use super::*;
     use jiff::tz::{Offset, TimeZone};
+
+    #[test]
+    fn connections_leave_the_store_its_files() {
+        for files in [256, 1_024, 4_096, 1 << 20] {
+            let rest = files - (connections(files) + queue_files(files)) as u64;
+            assert!(rest >= files / 8 && rest >= 32, "{files}: {rest}");
+        }
+        assert_eq!((connections(1_024), queue_files(1_024), queue_files(1 << 20)), (768, 128, 512));
+    }
 
     #[test]
     fn local_time_is_what_the_zone_adds() {

@@ -20,7 +20,10 @@ pub(crate) use segment::{Segment, create as create_segment, file_name, parse_fil
 
 use crate::{
     cold,
-    disk::{Disk, File, around::read_around},
+    disk::{
+        Disk, File,
+        around::{is_out_of_files, read_around},
+    },
     line::Line,
 };
 use ahead::Gate;
@@ -491,7 +494,8 @@ fn classify(path: PathBuf, why: io::Error) -> PlaceError {
     if is_no_room(&why) { PlaceError::NoRoom(path, why) } else { PlaceError::Failed(path, why) }
 }
 
-/// Whether an error means that the disk or the quota is full, which may end without us.
+/// Whether an error means that the disk or the quota is full, or that too many files are open: nothing was done, and it
+/// may end without us.
 pub(crate) fn is_no_room(why: &io::Error) -> bool {
-    matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_out_of_files(why)
 }

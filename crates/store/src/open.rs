@@ -1,5 +1,6 @@
 //! Why a store cannot be opened, said so that the reader knows what to do.
 
+use crate::disk::around::is_out_of_files;
 use std::{fmt, io, ops::Range, path::PathBuf};
 
 /// Why a store cannot be opened. Nothing was changed.
@@ -71,6 +72,12 @@ impl fmt::Display for OpenError {
                     f,
                     "the store {path} cannot be opened: {why}; make room there or set storePathRootDir to another \
                      disk"
+                )
+            }
+            Cause::Io(why) if is_out_of_files(why) => {
+                write!(
+                    f,
+                    "the store {path} cannot be opened: {why}; allow more files (ulimit -n, LimitNOFILE)"
                 )
             }
             Cause::Io(why) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => {

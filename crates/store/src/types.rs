@@ -152,6 +152,11 @@ pub enum Refusal {
         /// What the system said.
         why: Arc<str>,
     },
+    /// Too many files are open. Ends by itself when fewer are.
+    NoFiles {
+        /// What could not be opened, and what the system said.
+        why: Arc<str>,
+    },
     /// The disk does not keep up: too much waits in memory to be written behind. Ends by itself.
     Behind {
         /// Entries of queues or of the index that wait, whichever are more.
@@ -182,6 +187,12 @@ impl fmt::Display for Refusal {
             }
             Refusal::NoRoom { path, why } => {
                 write!(f, "no room for the log on the disk of {} ({why}); free space", path.display())
+            }
+            Refusal::NoFiles { why } => {
+                write!(
+                    f,
+                    "{why}: allow the broker more (ulimit -n, LimitNOFILE), or let fewer clients connect"
+                )
             }
             Refusal::Behind { entries } => {
                 write!(

@@ -5,7 +5,7 @@ mod harness;
 use harness::{World, options, read_all};
 use kerolox_protocol::{LogOffset, Millis, QueueId};
 use kerolox_store::{
-    AppendError, Flush, Level, Line, Refusal,
+    AppendError, Flush, Level, Line, Refusal, Store,
     disk::memory::{Call, Fault, Harm, MemDisk},
     tools::verify::verify,
 };
@@ -487,5 +487,65 @@ fn a_record_that_tells_a_wrong_place_takes_no_other_along() {
             let what = format!("{flipped} tells a wrong place, bit {bit} of {byte}, {lost} is lost");
             keeps_all_but(&mut world, copy, &[flipped, lost], &what);
         }
+    }
+}
+
+#[test]
+fn too_many_open_files_are_refused_and_end_nothing() {
+    for (path, call) in [("consumequeue", Call::Open), ("commitlog", Call::Open), ("index", Call::Open)] {
+        let mut world = World::new(Flush::Async);
+        world.append("T", 0, 1000).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+        world.disk.plan(Fault { call, path: path.into(), nth: 1, times: u64::MAX, harm: Harm::Emfile });
+        let mut refused = 0;
+        // Over several log files and queues.
+        for n in 0..60 {
+            match world.append("T", n % 3, 1000) {
+                Ok(_) => _ = world.store().commit().unwrap(),
+                Err(AppendError::Refused(why @ Refusal::NoFiles { .. })) => {
+                    assert!(why.to_string().contains("ulimit"), "{why}");
+                    refused += 1;
+                }
+                other => panic!("{path}: {other:?}"),
+            }
+            world.settle();
+            world.pass(30);
+        }
+        assert!(refused > 0 || path == "index", "{path}");
+        world.disk.heal();
+        world.pass(20_000);
+        world.settle();
+        world.pass(2_000);
+        world.settle();
+        world.append("T", 0, 1000).unwrap();
+        world.store().commit().unwrap();
+        world.check();
+        world.reopen();
+        world.check();
+    }
+}
+
+#[test]
+fn a_flipped_bit_before_a_power_cut_is_no_hole_that_it_left() {
+    // No checkpoint tells that what was flushed is so.
+    let mut options = options(Flush::Sync);
+    options.checkpoint_interval = Millis(i64::MAX / 2);
+    options.checkpoint_bytes = u64::MAX;
+    let mut world = World::on(MemDisk::new(), options);
+    for n in 0..12 {
+        world.append("T", 0, 400 + 37 * n).unwrap();
+        world.store().commit().unwrap();
+        world.settle();
+    }
+    for hit in 0..11 {
+        let disk = world.disk.power_cut(7);
+        let sent = &world.sent[hit];
+        // In the body: its head ends at 88.
+        disk.flip(Path::new("/store/commitlog/00000000000000000000"), sent.end.0 - sent.size + 200, 3)
+            .unwrap();
+        let (store, opened) = Store::open(disk.handle(), world.options.clone(), Millis(0)).unwrap();
+        assert_eq!(store.end(), world.sent[11].end, "{hit}: {opened:?}");
+        assert_eq!(opened.damaged.len(), 1, "{hit}: {opened:?}");
     }
 }

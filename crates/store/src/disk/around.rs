@@ -16,9 +16,20 @@ const STEPS: [u64; 3] = [64 << 10, 4 << 10, SECTOR];
 /// rights, too short) says nothing about the data.
 pub fn is_device_error(error: &io::Error) -> bool {
     const EIO: i32 = 5;
-    // What the real disk says carries the system's own error inside.
+    system_error(error) == Some(EIO)
+}
+
+/// Whether the process, or the system, may open no more files.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(system_error(error), Some(ENFILE | EMFILE))
+}
+
+/// What the real disk says carries the system's own error inside.
+fn system_error(error: &io::Error) -> Option<i32> {
     let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.map_or_else(|| error.raw_os_error() == Some(EIO), is_device_error)
+    inner.map_or_else(|| error.raw_os_error(), system_error)
 }
 
 /// A read that the device failed. A write that it failed looks the same but for this, and ends all writing.

@@ -297,7 +297,13 @@ impl<'a> Cursor<'a> {
 
     /// Whether a part of the log, with a good record behind it, can be one that a power cut kept from the device: then
     /// it lacks the end of some sector. What has that of each is damaged, and was there once.
+    ///
+    /// Of a record that tells its size more is known. It was written at once: of a sector that was kept from the device
+    /// all its bytes are zeros.
     pub(super) fn may_be_unwritten(&mut self, part: Range<u64>) -> io::Result<bool> {
+        if let Some(size) = self.rotten(part.start)?.map(|record| u64::from(record.size)) {
+            return self.lacks_whole_sector(part.start..(part.start + size).min(part.end));
+        }
         let base = part.start - part.start % self.log.segment_bytes();
         let mut end = part.start + SECTOR - (part.start - base) % SECTOR;
         // Of the sector in which the good record begins more was written than before it.
@@ -307,6 +313,20 @@ impl<'a> Cursor<'a> {
                 return Ok(true);
             }
             end += SECTOR;
+        }
+        Ok(false)
+    }
+
+    /// Whether some sector's bytes of a record, whose head is there, are nothing but zeros.
+    fn lacks_whole_sector(&mut self, record: Range<u64>) -> io::Result<bool> {
+        let base = record.start - record.start % self.log.segment_bytes();
+        let mut from = record.start + SECTOR - (record.start - base) % SECTOR;
+        while from < record.end {
+            let end = record.end.min(from + SECTOR);
+            if self.fetch(from, (end - from) as usize)?.iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+            from = end;
         }
         Ok(false)
     }

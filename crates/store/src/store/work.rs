@@ -17,7 +17,7 @@ mod retention;
 
 use super::{Store, trash::Trash};
 use crate::{
-    disk::File,
+    disk::{File, around::is_out_of_files},
     doubt::{Life, Open},
     index::{IndexDone, PENDING_WORTH},
     job::{Outcome, Snapshot, StoreDone, StoreJob, Work},
@@ -33,6 +33,8 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 /// Pause between two looks at a disk that had no room.
 const RETRY: Millis = Millis(1_000);
+/// Pause before a log file that could not be made ahead is made, unless an append needs it.
+const SPARE_AGAIN: Millis = Millis(10_000);
 
 /// What is under way, and when the next is due.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(super) struct Agenda {
     /// Of the original's checkpoint as it lies on the disk.
     digest: Digest,
     spare_busy: bool,
+    /// No log file could be made ahead: not again before then.
+    spare_after: Option<Millis>,
     reserving: bool,
     zeroing: bool,
     pub(super) probing: bool,
@@ -127,6 +131,7 @@ impl Agenda {
             index_full: false,
             digest,
             spare_busy: false,
+            spare_after: None,
             reserving: false,
             zeroing: false,
             probing: false,
@@ -171,7 +176,7 @@ impl Store {
         self.flush_job(now, into);
         self.queue_jobs(now, into);
         self.index_job(now, into);
-        self.spare_job(into);
+        self.spare_job(now, into);
         self.reserve_job(into);
         self.zero_job(into);
         self.probe_job(now, into);
@@ -238,10 +243,15 @@ impl Store {
             Outcome::Spare(result) => {
                 self.agenda.spare_busy = false;
                 match result {
-                    Ok(spare) => self.log.set_spare(spare),
+                    Ok(spare) => {
+                        self.agenda.spare_after = None;
+                        self.log.set_spare(spare);
+                    }
                     // Made ahead only to save time: the append that finds no room will refuse.
                     Err((path, why)) if is_no_room(&why) => {
-                        tracing::warn!(path = %path.display(), %why, "no log file was made ahead")
+                        if self.agenda.spare_after.replace(now.mono + SPARE_AGAIN).is_none() {
+                            tracing::warn!(path = %path.display(), %why, "no log file was made ahead");
+                        }
                     }
                     Err((_, why)) => {
                         self.poison("making a log file ahead", &why);
@@ -447,7 +457,11 @@ impl Store {
     }
 
     pub(super) fn refuse_for_room(&mut self, path: PathBuf, why: &io::Error) -> Refusal {
-        let refusal = Refusal::NoRoom { path, why: why.to_string().into() };
+        let said = Arc::from(why.to_string());
+        let refusal = match is_out_of_files(why) {
+            true => Refusal::NoFiles { why: said },
+            false => Refusal::NoRoom { path, why: said },
+        };
         if self.no_room.replace(refusal.clone()).is_none() {
             tracing::error!(%refusal, "appends are refused");
         }

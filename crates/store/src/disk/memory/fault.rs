@@ -36,6 +36,8 @@ pub enum Harm {
     Eio,
     /// No space left.
     Enospc,
+    /// Too many files are open.
+    Emfile,
     /// A write stores so many bytes, then fails.
     Short(usize),
     /// A write is acknowledged and lands so many bytes from where it should.
@@ -114,6 +116,7 @@ impl Faults {
         match self.meet(call, path) {
             None => Ok(()),
             Some(Harm::Enospc) => Err(no_space()),
+            Some(Harm::Emfile) => Err(io::Error::from_raw_os_error(24)),
             Some(_) => Err(broken()),
         }
     }

@@ -4,12 +4,14 @@ use super::Store;
 use crate::{
     job::{StoreJob, Work},
     options::Flush,
+    types::Now,
 };
 use std::{io, sync::Arc};
 
 impl Store {
-    pub(super) fn spare_job(&mut self, into: &mut Vec<StoreJob>) {
-        if self.agenda.spare_busy || self.stopping {
+    pub(super) fn spare_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {
+        let waits = self.agenda.spare_after.is_some_and(|after| now.mono < after);
+        if self.agenda.spare_busy || self.stopping || waits {
             return;
         }
         // Where zeros are wanted the file is made early, to have them before it is needed.
