@@ -295,6 +295,24 @@ fn a_killed_store_has_notes_only() {
     assert!(kinds(&found).contains(&Kind::NotStopped));
     assert!(kinds(&found).contains(&Kind::NotDispatched));
     assert_eq!(found.records, 60);
+    // Nor is half an entry: the next start writes the whole one over it.
+    let path = |file: u64| format!("/store/consumequeue/A/0/{:020}", file * 200);
+    let bytes = (0..2).flat_map(|file| disk.bytes(Path::new(&path(file))).unwrap_or_default());
+    let first = bytes.collect::<Vec<_>>().chunks(20).position(|entry| *entry == [0; 20]).unwrap() as u64;
+    let torn = |n: u64| write(&disk, &path(n / 10), n % 10 * 20, &[0, 0, 0, 0, 0, 0, 3]);
+    torn(first);
+    assert!(!look(&disk, &world.options).is_damaged());
+    // Nor the whole one behind it, from a sector that came first.
+    let sent = world.sent.iter().find(|sent| sent.queue == 0 && sent.offset == first + 1).unwrap();
+    let (at, size) = ((sent.end.0 - sent.size).to_be_bytes(), (sent.size as u32).to_be_bytes());
+    let entry = [&at[..], &size, &[0, 0, 0, 0, 0, 0, 0, b'A']].concat();
+    write(&disk, &path((first + 1) / 10), (first + 1) % 10 * 20, &entry);
+    let found = look(&disk, &world.options);
+    assert!(!found.is_damaged(), "{:#?}", found.findings);
+    // Of the twenty-first message the log knows nothing.
+    disk.open(Path::new(&path(2)), Open::Create).unwrap().set_len(200).unwrap();
+    torn(20);
+    assert!(kinds(&look(&disk, &world.options)).contains(&Kind::EntryHole));
 }
 
 /// A kill may come between making a file and giving it its length, and while the log's end is cleared.

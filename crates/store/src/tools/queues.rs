@@ -347,6 +347,13 @@ impl<'a> Queues<'a> {
         let rebuild = || Remedy::RebuildQueue { topic: name.0.clone(), queue: name.1 };
         let mut stray: Option<(Range<u64>, u64)> = None;
         let mut strays = 0u64;
+        // What stands where entries are still to be written was written in part; it is written over.
+        let due: Vec<Range<u64>> = queue
+            .runs
+            .iter()
+            .filter(|run| run.is_missing && run.is_late)
+            .map(|run| run.offsets.clone())
+            .collect();
         let mut empty_at = None;
         let mut hole = None;
         for file in self.layout.queues.get(name).map(Vec::as_slice).unwrap_or_default() {
@@ -361,6 +368,9 @@ impl<'a> Queues<'a> {
                     let offset = (file.base + within) / ENTRY_BYTES + n as u64;
                     let entry = QueueEntry::decode(raw);
                     if entry.is_none() {
+                        if due.iter().any(|part| part.contains(&offset)) {
+                            continue;
+                        }
                         if raw.iter().any(|b| *b != 0) {
                             hole = hole.or(Some(offset));
                         }
