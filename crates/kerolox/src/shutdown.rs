@@ -101,7 +101,13 @@ mod tests {
     /// Waits for input that does not come, under the name of a server.
     fn pretend(name: &str) -> Child {
         let mut cat = Command::new("cat");
-        cat.arg0(name).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat")
+        let child = cat.arg0(name).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat");
+        // It runs before the system tells its words.
+        let words = Path::new(PROC).join(child.id().to_string()).join("cmdline");
+        while std::fs::read(&words).is_ok_and(|words| words.is_empty()) {
+            std::thread::yield_now();
+        }
+        child
     }
 
     fn pid_of(child: &Child) -> Pid {

@@ -50,6 +50,13 @@ pub struct DirEntry {
     pub len: u64,
 }
 
+impl DirEntry {
+    /// Whether the file system has put it there itself, at the top of a disk.
+    pub fn is_of_file_system(&self) -> bool {
+        self.is_dir && self.name == "lost+found"
+    }
+}
+
 /// A directory tree.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.

@@ -3,7 +3,7 @@
 //! Knows names; knows nothing of what the files mean.
 
 use crate::{
-    disk::{Disk, Open},
+    disk::{Disk, File, Open, around::read_around},
     smallfile,
 };
 use std::{
@@ -17,10 +17,41 @@ pub(crate) const QUARANTINE: &str = "kerolox.quarantine";
 /// Moves a file below `root` there, durably; where it is now. Its name tells where it was.
 pub fn set_aside(disk: &dyn Disk, root: &Path, path: &Path) -> io::Result<PathBuf> {
     let to = place_for(disk, root, path)?;
-    disk.rename(path, &to)?;
-    disk.sync_dir(to.parent().unwrap_or(root))?;
+    move_file(disk, path, &to)?;
     disk.sync_dir(path.parent().unwrap_or(root))?;
     Ok(to)
+}
+
+/// Gives a file another name, durably; where that lies on another disk, by way of a copy. What cannot be read is zeros
+/// there. That the old name is gone is for the caller to make durable.
+pub(crate) fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let renamed = disk.rename(from, to);
+    let is_far = renamed.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::CrossesDevices);
+    if is_far {
+        copy(&*disk.open(from, Open::Read)?, &*disk.open(to, Open::Create)?)?;
+    } else {
+        renamed?;
+    }
+    disk.sync_dir(to.parent().unwrap_or(Path::new("")))?;
+    if is_far { disk.remove(from) } else { Ok(()) }
+}
+
+/// Bytes copied at once.
+const WINDOW: u64 = 1 << 20;
+
+fn copy(from: &dyn File, to: &dyn File) -> io::Result<()> {
+    let len = from.len()?;
+    to.set_len(len)?;
+    let (mut at, mut window) = (0, Vec::new());
+    while at < len {
+        window.resize(WINDOW.min(len - at) as usize, 0);
+        read_around(from, &mut window, at)?;
+        if window.iter().any(|byte| *byte != 0) {
+            to.write_at(&window, at)?;
+        }
+        at += window.len() as u64;
+    }
+    to.sync()
 }
 
 /// Copies a small file below `root` there, durably; where the copy is.

@@ -53,6 +53,8 @@ pub struct Store {
     keys_waiting: usize,
     /// Retention stops here.
     keep_from: Option<LogOffset>,
+    /// Later, once the log is durable up to the second position, here.
+    keep_next: Option<(Option<LogOffset>, LogOffset)>,
     /// Nor does it take these.
     unread: Vec<Unread>,
     /// What it took.
@@ -111,6 +113,7 @@ impl Store {
             damaged: report.damaged.clone(),
             keys_waiting: 0,
             keep_from: None,
+            keep_next: None,
             unread: Vec::new(),
             trimmed: Vec::new(),
             used_percent: 0,

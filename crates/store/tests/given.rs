@@ -5,7 +5,10 @@ mod harness;
 use harness::World;
 use kerolox_store::{
     Flush,
-    disk::{Disk, memory::MemDisk},
+    disk::{
+        Disk,
+        memory::{Call, Fault, Harm, MemDisk},
+    },
 };
 use std::path::Path;
 
@@ -137,4 +140,60 @@ fn a_kill_at_any_moment_of_making_all_queues_again_loses_nothing() {
         world.store = None;
         world.jobs.clear();
     }
+}
+
+/// Names of another disk: somebody has put a directory there.
+fn far(world: &World, from: &str) {
+    let (call, path) = (Call::Rename, from.to_owned());
+    world.disk.plan(Fault { call, path, nth: 1, times: u64::MAX, harm: Harm::Exdev });
+}
+
+#[test]
+fn parts_on_other_disks_are_moved_by_way_of_a_copy() {
+    let mut world = filled(60);
+    world.stop();
+    world.disk = world.disk.kill();
+    // Behind the end, and not empty: nobody's.
+    let files = world.disk.list(Path::new("/store/commitlog")).unwrap().len() as u64;
+    let behind = format!("/store/commitlog/{:020}", files * world.options.segment_bytes);
+    let bytes = vec![7; world.options.segment_bytes as usize];
+    world.disk.plant(Path::new(&behind), &bytes).unwrap();
+    far(&world, "commitlog");
+    world.open();
+    world.check();
+    let name = behind.rsplit('/').next().unwrap();
+    let kept = world.disk.bytes(&Path::new("/store/kerolox.quarantine").join(name)).unwrap();
+    assert!(kept == bytes && world.disk.bytes(Path::new(&behind)).is_err());
+    // A queue file is made again, too.
+    world.stop();
+    world.disk = world.disk.kill();
+    let file = Path::new("/store/consumequeue/T/0/00000000000000000200");
+    let before = world.disk.bytes(file).unwrap();
+    world.disk.remove(file).unwrap();
+    far(&world, "quarantine");
+    world.open();
+    assert_eq!(world.consume("T", 0).len(), 60);
+    assert!(world.store().writable().is_ok());
+    assert!(world.disk.bytes(file).unwrap() == before);
+}
+
+#[test]
+fn what_a_file_system_has_at_its_top_is_left_alone() {
+    let mut world = filled(5);
+    world.stop();
+    world.disk = world.disk.kill();
+    for dir in ["/store", "/store/commitlog", "/store/consumequeue", "/store/index"] {
+        world.disk.create_dir_all(&Path::new(dir).join("lost+found")).unwrap();
+    }
+    world.open();
+    assert!(world.opened.clean && world.opened.lines.is_empty(), "{:?}", world.opened);
+    world.check();
+    world.stop();
+    world.disk = world.disk.kill();
+    for ours in OURS {
+        world.disk.remove(&Path::new("/store").join(ours)).unwrap();
+    }
+    world.open();
+    assert!(world.opened.foreign && world.opened.lines.is_empty(), "{:?}", world.opened);
+    world.check();
 }

@@ -235,3 +235,29 @@ fn a_crash_while_files_go_takes_nothing_else() {
         }
     }
 }
+
+#[test]
+fn what_makes_older_files_needless_is_durable_before_they_go() {
+    let (mut world, _) = filled();
+    world.store().keep_from(Some(LogOffset(0)));
+    // From now on nothing is flushed before its time.
+    world.options.flush_interval = kerolox_protocol::Millis(i64::MAX / 2);
+    let options = world.options.clone();
+    world.store().retune(&options);
+    let newer = world.append("T", 0, 100).unwrap();
+    world.store().commit().unwrap();
+    world.store().keep_from(Some(newer.at));
+    world.pass(80 * 3_600_000);
+    let before = log_files(&world);
+    world.store().delete_expired();
+    world.settle();
+    assert_eq!(log_files(&world), before, "a power cut would take the newer one");
+    world.options.flush_interval = kerolox_protocol::Millis(1);
+    let options = world.options.clone();
+    world.store().retune(&options);
+    world.pass(10);
+    world.settle();
+    world.store().delete_expired();
+    world.settle();
+    assert!(log_files(&world) < before);
+}

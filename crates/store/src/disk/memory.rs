@@ -544,7 +544,7 @@ impl File for MemFile {
         }
         match harm {
             None => state.store(self.ino, bytes, at),
-            Some(Harm::Eio | Harm::Emfile) => Err(broken()),
+            Some(Harm::Eio | Harm::Emfile | Harm::Exdev) => Err(broken()),
             Some(Harm::Enospc) => Err(no_space()),
             Some(Harm::Lost) => {
                 state.lost.push(LostWrite { path: self.path.clone(), at, bytes: bytes.to_vec() });

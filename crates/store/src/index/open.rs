@@ -141,7 +141,7 @@ impl Index {
     fn load(&mut self, trust: Trust, repairs: &mut Vec<Repair>) -> io::Result<()> {
         let entries = self.disk.list(&self.dir)?;
         let newest = entries.iter().filter_map(|entry| parse_name(&entry.name)).max();
-        for entry in &entries {
+        for entry in entries.iter().filter(|entry| !entry.is_of_file_system()) {
             let path = self.dir.join(&entry.name);
             let ignored = |why| Repair { path: path.clone(), what: RepairKind::Ignored(why) };
             let Some(name) = parse_name(&entry.name).filter(|_| !entry.is_dir) else {

@@ -3,7 +3,7 @@
 use crate::{
     disk::{Disk, File, Open, around::read_around},
     line::Line,
-    quarantine::free_name,
+    quarantine::{free_name, move_file},
 };
 use std::{
     cell::OnceCell,
@@ -88,8 +88,7 @@ pub(crate) fn put_away(disk: &dyn Disk, segment: &Segment, aside: &Path) -> io::
         return Ok(Line::info(format!("{path}, made ahead and never used, is removed")));
     }
     disk.create_dir_all(aside)?;
-    disk.rename(&segment.path, &aside.join(free_name(disk, aside, file_name(segment.base))?))?;
-    disk.sync_dir(aside)?;
+    move_file(disk, &segment.path, &aside.join(free_name(disk, aside, file_name(segment.base))?))?;
     let line = format!("{path} lies behind the end of the log and is moved to {}", aside.display());
     Ok(Line::warn(line))
 }

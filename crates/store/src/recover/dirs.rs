@@ -64,7 +64,7 @@ fn log_files(disk: &dyn Disk, options: &Options) -> Result<Vec<(u64, PathBuf, u6
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => continue,
             entries => entries.map_err(OpenError::io(dir))?,
         };
-        for entry in entries {
+        for entry in entries.into_iter().filter(|entry| !entry.is_of_file_system()) {
             match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
                 Some(base) => found.push((base, dir.join(&entry.name), entry.len)),
                 None if mutant!(ForeignAccepted) => {}

@@ -16,6 +16,9 @@ use std::{
 /// Bytes read at once; whole entries.
 const PIECE: u64 = 20 << 16;
 
+/// A new file, in the directory of a topic.
+const UNFINISHED: &str = "kerolox.new";
+
 /// A queue file. Offsets are those of its queue.
 pub(super) struct Image {
     pub(super) path: PathBuf,
@@ -112,19 +115,31 @@ impl Image {
             }
             kept.sync()?;
         }
-        let unfinished = beside(&copy, ".new");
-        let new = disk.open(&unfinished, Open::Create)?;
-        new.set_len(self.bytes.len() as u64)?;
-        new.write_at(&self.bytes, 0)?;
-        new.sync()?;
         let dir = self.path.parent().unwrap_or(root);
         disk.create_dir_all(dir)?;
-        disk.rename(&unfinished, &self.path)?;
+        let unfinished = beside(&copy, ".new");
+        match self.put(disk, &unfinished) {
+            // Somebody has put the queues on another disk. What lies beside a topic's queues is nobody's.
+            Err(why) if why.kind() == io::ErrorKind::CrossesDevices => {
+                disk.remove(&unfinished)?;
+                self.put(disk, &dir.parent().unwrap_or(root).join(UNFINISHED))?;
+            }
+            put => put?,
+        }
         disk.sync_dir(copy.parent().unwrap_or(root))?;
         // Its directory may be new, too, and the one above.
         for dir in dir.ancestors().take(3) {
             disk.sync_dir(dir)?;
         }
         Ok(self.len.map(|_| copy))
+    }
+
+    /// Makes the new file under another name, and gives it its own.
+    fn put(&self, disk: &dyn Disk, unfinished: &Path) -> io::Result<()> {
+        let new = disk.open(unfinished, Open::Create)?;
+        new.set_len(self.bytes.len() as u64)?;
+        new.write_at(&self.bytes, 0)?;
+        new.sync()?;
+        disk.rename(unfinished, &self.path)
     }
 }

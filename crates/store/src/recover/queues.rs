@@ -27,7 +27,8 @@ impl Recovery<'_> {
     pub(super) fn restore_from_files(&mut self, before: u64) -> Result<bool, OpenError> {
         let dir = self.files.dir().clone();
         let (mut found_any, mut is_whole) = (false, true);
-        for topic in self.disk.list(&dir).map_err(OpenError::io(&dir))? {
+        let topics = self.disk.list(&dir).map_err(OpenError::io(&dir))?;
+        for topic in topics.into_iter().filter(|topic| !topic.is_of_file_system()) {
             if !topic.is_dir || names::check(&topic.name, 255).is_err() {
                 let path = dir.join(&topic.name);
                 let line = format!("{} is no topic's directory; it is left alone", path.display());

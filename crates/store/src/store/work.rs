@@ -337,9 +337,19 @@ impl Store {
         self.agenda.drops.push(Arc::from(topic.as_str()));
     }
 
-    /// Never deletes a log file that holds anything at or behind `at`; `None` lifts that.
+    /// Never deletes a log file that holds anything at or behind `at`; `None` lifts that. What was said before counts
+    /// until all that is appended by now is durable: a power cut may take what makes the older part needless.
     pub fn keep_from(&mut self, at: Option<LogOffset>) {
-        self.keep_from = at;
+        self.keep_next = Some((at, self.log.end()));
+        self.take_keep_next();
+    }
+
+    /// Where retention stops at present.
+    pub(super) fn take_keep_next(&mut self) -> LogOffset {
+        if let Some((at, _)) = self.keep_next.take_if(|(_, needs)| *needs <= self.log.flushed()) {
+            self.keep_from = at;
+        }
+        self.keep_from.unwrap_or(LogOffset(u64::MAX))
     }
 
     fn flush_job(&mut self, now: Now, into: &mut Vec<StoreJob>) {

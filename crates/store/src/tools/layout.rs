@@ -76,7 +76,7 @@ impl Layout {
         let own = OwnState::read(disk, &paths, &mut found)?;
         let mut segments = Vec::new();
         for dir in &paths.commit_log {
-            for entry in list(disk, dir)? {
+            for entry in list(disk, dir)?.into_iter().filter(|entry| !entry.is_of_file_system()) {
                 match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
                     Some(base) => {
                         segments.push(Numbered { base, path: dir.join(&entry.name), len: entry.len })

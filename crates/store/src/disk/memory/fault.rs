@@ -38,6 +38,8 @@ pub enum Harm {
     Enospc,
     /// Too many files are open.
     Emfile,
+    /// The two names lie on different disks.
+    Exdev,
     /// A write stores so many bytes, then fails.
     Short(usize),
     /// A write is acknowledged and lands so many bytes from where it should.
@@ -117,6 +119,7 @@ impl Faults {
             None => Ok(()),
             Some(Harm::Enospc) => Err(no_space()),
             Some(Harm::Emfile) => Err(io::Error::from_raw_os_error(24)),
+            Some(Harm::Exdev) => Err(io::Error::from_raw_os_error(18)),
             Some(_) => Err(broken()),
         }
     }

@@ -15,6 +15,19 @@ const RETRY_FREE: u64 = 1 << 20;
 /// Pause between two forecasts.
 const FORECAST: Millis = Millis(600_000);
 
+/// Ends of the oldest files but the last that was looked at, with times that are no earlier than their newest records:
+/// a file's newest is no younger than the next file's first, or, where that cannot be read, the first of a later one.
+fn ages(heads: &[(u64, Option<Millis>)]) -> Vec<(LogOffset, Option<Millis>)> {
+    let mut later = None;
+    let next = heads.iter().skip(1).rev().map(|(base, first)| {
+        later = first.or(later);
+        (LogOffset(*base), later)
+    });
+    let mut files: Vec<_> = next.collect();
+    files.reverse();
+    files
+}
+
 /// Unread messages keep log files that would go.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -119,19 +132,12 @@ impl Store {
         if self.agenda.trash.makes_room() {
             return;
         }
-        // A file's newest record is no younger than the next file's first.
-        let files: Vec<_> = heads
-            .windows(2)
-            .filter_map(|two| {
-                let [_, (next, time)] = two else { return None };
-                Some((LogOffset(*next), *time))
-            })
-            .collect();
+        let files = ages(heads);
         let situation = retain::Situation {
             now_wall: self.agenda.clock.now(now),
             used_percent,
             asked: std::mem::take(&mut self.agenda.delete_asked),
-            keep_from: self.keep_from.unwrap_or(LogOffset(u64::MAX)).min(self.agenda.checkpoint_covers),
+            keep_from: self.take_keep_next().min(self.agenda.checkpoint_covers),
             unread_from: wanted.as_ref().map_or(crate::store::unread::ALL_READ, |wanted| wanted.from),
             files: &files,
         };
@@ -192,5 +198,19 @@ impl Store {
             );
         }
         self.agenda.held = Some(Held { topic, said: now.mono, urgent });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_next_tells_no_time_is_as_old_as_the_one_behind_that() {
+        let heads = [(0, Some(1)), (10, None), (20, Some(3)), (30, None)];
+        let heads = heads.map(|(base, first)| (base, first.map(Millis)));
+        let at = |base, ms: Option<i64>| (LogOffset(base), ms.map(Millis));
+        assert_eq!(ages(&heads), [at(10, Some(3)), at(20, Some(3)), at(30, None)]);
+        assert_eq!(ages(&heads[..1]), []);
     }
 }
