@@ -23,14 +23,7 @@ const PER_FILE: usize = 10;
 /// A store that was stopped: in each of two queues, mixed in the log, three files of entries.
 fn stopped() -> World {
     let mut world = World::on(MemDisk::new(), options(Flush::Sync));
-    for n in 0..25 {
-        for topic in ["A", "B"] {
-            world.append(topic, 0, 40 + n).unwrap();
-        }
-        world.store().commit().unwrap();
-        world.settle();
-        world.pass(60);
-    }
+    world.by_turns(25, |n| 40 + n);
     world.stop();
     world.disk = world.disk.kill();
     world
@@ -361,14 +354,7 @@ fn deletion_takes_no_queue_further_than_the_log() {
     let mut options = options(Flush::Sync);
     options.retention.keep = Millis(1_000);
     let mut world = World::on(MemDisk::new(), options);
-    for n in 0..60 {
-        for topic in ["A", "B"] {
-            world.append(topic, 0, 400 + n).unwrap();
-        }
-        world.store().commit().unwrap();
-        world.settle();
-        world.pass(60);
-    }
+    world.by_turns(60, |n| 400 + n);
     world.stop();
     let whole = world.disk.kill();
     // Each entry in turn names the log's first byte.

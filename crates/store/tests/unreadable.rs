@@ -413,14 +413,7 @@ fn with_large_queues() -> World {
     let mut options = options(Flush::Sync);
     options.queue_file_bytes = 2_000;
     let mut world = World::on(MemDisk::new(), options);
-    for _ in 0..130 {
-        for topic in ["A", "B"] {
-            world.append(topic, 0, 60).unwrap();
-        }
-        world.store().commit().unwrap();
-        world.settle();
-        world.pass(60);
-    }
+    world.by_turns(130, |_| 60);
     leave(&mut world, true);
     world
 }

@@ -100,6 +100,18 @@ impl World {
         Ok(appended)
     }
 
+    /// Sends to queue 0 of "A" and of "B" by turns, and lets each pair come to rest.
+    pub fn by_turns(&mut self, rounds: usize, len: impl Fn(usize) -> usize) {
+        for round in 0..rounds {
+            for topic in ["A", "B"] {
+                self.append(topic, 0, len(round)).unwrap();
+            }
+            self.store().commit().unwrap();
+            self.settle();
+            self.pass(60);
+        }
+    }
+
     pub fn append_batch(&mut self, topic: &str, queue: u32, lens: &[usize]) -> Result<(), AppendError> {
         let bodies: Vec<_> = lens.iter().map(|len| self.body(*len)).collect();
         let name = TopicName::new(topic).unwrap();
