@@ -21,9 +21,14 @@ fn unchecked(flush: Flush) -> Options {
 
 /// Messages of one queue, flushed.
 fn five(flush: Flush) -> World {
+    five_after(flush, 900)
+}
+
+/// The same, behind a first one of so many bytes.
+fn five_after(flush: Flush, len: usize) -> World {
     let mut world = World::on(MemDisk::new(), unchecked(flush));
-    for _ in 0..5 {
-        world.append("T", 0, 900).unwrap();
+    for len in [len, 900, 900, 900, 900] {
+        world.append("T", 0, len).unwrap();
         world.store().commit().unwrap();
         world.pass(1_000);
         world.settle();
@@ -76,6 +81,21 @@ fn damage_before_a_power_cut_takes_nothing_that_was_flushed() {
         let disk = world.disk.power_cut(seed);
         start_on(&mut world, disk);
         assert_eq!(offsets(&world), [0, 2, 3, 4], "{seed}: {:?}", world.opened);
+    }
+}
+
+/// The same, wherever in a record a sector ends: in its head zeros are its own.
+#[test]
+fn a_head_lacks_no_sectors_end_for_its_zeros() {
+    let size = at(&five(Flush::Sync), 1) as usize;
+    for head in 1..=88 {
+        // The first record ends so that a sector ends that far in the second.
+        let mut world = five_after(Flush::Sync, 900 + (size + head).next_multiple_of(512) - (size + head));
+        assert_eq!((at(&world, 1) as usize + head) % 512, 0);
+        world.disk.flip(Path::new(LOG), at(&world, 1) + 300, 2).unwrap();
+        let disk = world.disk.power_cut(0);
+        start_on(&mut world, disk);
+        assert_eq!(offsets(&world), [0, 2, 3, 4], "{head}: {:?}", world.opened);
     }
 }
 

@@ -296,37 +296,35 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether a part of the log, with a good record behind it, can be one that a power cut kept from the device: then
-    /// it lacks the end of some sector. What has that of each is damaged, and was there once.
-    ///
-    /// Of a record that tells its size more is known. It was written at once: of a sector that was kept from the device
-    /// all its bytes are zeros.
+    /// it lacks the end of some sector. What has that of each is damaged, and was there once. Of a record that tells all
+    /// but its body the head is not asked: zeros there are its own.
     pub(super) fn may_be_unwritten(&mut self, part: Range<u64>) -> io::Result<bool> {
-        if let Some(size) = self.rotten(part.start)?.map(|record| u64::from(record.size)) {
-            return self.lacks_whole_sector(part.start..(part.start + size).min(part.end));
+        let mut from = part.start;
+        while from < part.end
+            && let Some(record) = self.rotten(from)?
+        {
+            let texts = record.topic.len() + record.properties.len() + TEXT_LENGTHS;
+            let end = from + u64::from(record.size);
+            let body = end.saturating_sub((texts + record.body.len()) as u64).max(from);
+            if self.lacks_an_end(body..end.min(part.end))? {
+                return Ok(true);
+            }
+            from = end;
         }
+        self.lacks_an_end(from..part.end)
+    }
+
+    /// Whether the last byte of a sector that ends within a part is zero: as of a sector that was kept from the device,
+    /// or of which only the first bytes came. Of the last one, in which something good begins, more was written.
+    fn lacks_an_end(&mut self, part: Range<u64>) -> io::Result<bool> {
         let base = part.start - part.start % self.log.segment_bytes();
         let mut end = part.start + SECTOR - (part.start - base) % SECTOR;
-        // Of the sector in which the good record begins more was written than before it.
         while end <= part.end {
             let in_file = self.segment_end(end - 1).is_some();
             if !in_file || self.fetch(end - 1, 1)?.first() == Some(&0) {
                 return Ok(true);
             }
             end += SECTOR;
-        }
-        Ok(false)
-    }
-
-    /// Whether some sector's bytes of a record, whose head is there, are nothing but zeros.
-    fn lacks_whole_sector(&mut self, record: Range<u64>) -> io::Result<bool> {
-        let base = record.start - record.start % self.log.segment_bytes();
-        let mut from = record.start + SECTOR - (record.start - base) % SECTOR;
-        while from < record.end {
-            let end = record.end.min(from + SECTOR);
-            if self.fetch(from, (end - from) as usize)?.iter().all(|byte| *byte == 0) {
-                return Ok(true);
-            }
-            from = end;
         }
         Ok(false)
     }
