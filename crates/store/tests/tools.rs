@@ -177,6 +177,20 @@ fn what_stands_behind_the_log_is_cut_off() {
     });
 }
 
+/// A kill may come in the middle of a write: what it left of that is cut off by the next start too.
+#[test]
+fn what_a_kill_left_of_a_write_is_a_leftover() {
+    let world = filled();
+    let end = look(&world.disk, &world.options).end;
+    let path = format!("/store/commitlog/{:020}", end - end % (16 << 10));
+    write(&world.disk, &path, end % (16 << 10), &read(&world.disk, LOG, 0, 300));
+    assert!(look(&world.disk, &world.options).is_damaged(), "the store was stopped, so nobody was writing");
+    world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+    let found = look(&world.disk, &world.options);
+    assert_eq!(kinds(&found), [Kind::LogTail, Kind::NotStopped]);
+    assert!(!found.is_damaged(), "{:#?}", found.findings);
+}
+
 #[test]
 fn a_short_last_file_gets_its_length() {
     damaged(&[Kind::LogFileSize], |world| {

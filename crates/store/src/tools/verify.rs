@@ -159,7 +159,12 @@ impl Check<'_> {
                 self.end = at;
                 if let Some((to, why)) = garbage {
                     let text = format!("the log ends at {at}, but up to {to} stands something: {why}");
-                    self.push(Kind::LogTail, at, text, Some(Remedy::CutLog { from: at }));
+                    let remedy = Some(Remedy::CutLog { from: at });
+                    // Whoever was writing ended in the middle of it.
+                    match self.layout.aborted && at >= self.layout.durable {
+                        true => self.push_as(Severity::Leftover, Kind::LogTail, at, text, remedy),
+                        false => self.push(Kind::LogTail, at, text, remedy),
+                    }
                 }
             }
         }
@@ -167,8 +172,12 @@ impl Check<'_> {
     }
 
     fn push(&mut self, kind: Kind, at: u64, text: String, remedy: Option<Remedy>) {
+        self.push_as(Severity::Damage, kind, at, text, remedy);
+    }
+
+    fn push_as(&mut self, severity: Severity, kind: Kind, at: u64, text: String, remedy: Option<Remedy>) {
         let path = self.layout.segment_at(at).map(|file| file.path.clone()).unwrap_or_default();
-        let finding = Finding::damage(kind, &path, text).at(at);
+        let finding = Finding::new(severity, kind, &path, text).at(at);
         self.found.push(Finding { remedy, ..finding });
     }
 
