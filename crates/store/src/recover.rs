@@ -250,13 +250,16 @@ impl Recovery<'_> {
     fn restore(&mut self, left: &Left) -> Result<u64, OpenError> {
         let range = self.log.first().0..=self.log.files_end();
         let usable = left.ends.as_ref().filter(|ends| {
-            let ours = ends.checkpoints.contains(&left.digest);
+            let ours = left.is_ours();
             if !ours {
                 let line = Line::info("another broker had the store since: queues are read from their files");
                 self.report.lines.push(line);
             } else if !range.contains(&ends.covers.0) {
-                let line = format!("the log does not reach from {} to {}", range.start(), ends.covers);
-                self.report.lines.push(Line::warn(line));
+                let (first, end, known) = (range.start(), range.end(), ends.covers);
+                self.report.lines.push(Line::error(format!(
+                    "the log's files reach from {first} to {end}, but queues are known up to {known}: messages are \
+                     missing, or files were moved; queues are read from their files"
+                )));
             }
             ours && range.contains(&ends.covers.0)
         });

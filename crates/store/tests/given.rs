@@ -4,7 +4,7 @@ mod harness;
 
 use harness::World;
 use kerolox_store::{
-    Flush,
+    Flush, Level, Store,
     disk::{
         Disk,
         memory::{Call, Fault, Harm, MemDisk},
@@ -196,4 +196,42 @@ fn what_a_file_system_has_at_its_top_is_left_alone() {
     world.open();
     assert!(world.opened.foreign && world.opened.lines.is_empty(), "{:?}", world.opened);
     world.check();
+}
+
+#[test]
+fn a_last_log_file_that_was_copied_in_part_is_refused_and_may_be_moved_away() {
+    for aborted in [false, true] {
+        let mut world = filled(60);
+        world.stop();
+        world.disk = world.disk.kill();
+        if aborted {
+            world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+        }
+        let segment = world.options.segment_bytes;
+        let end = world.sent.last().unwrap().end.0;
+        let path = format!("/store/commitlog/{:020}", end - end % segment);
+        let whole = world.disk.bytes(Path::new(&path)).unwrap();
+        let used = (end % segment) as usize;
+        for len in [0, used / 2, used - 1] {
+            world.disk.plant(Path::new(&path), &whole[..len]).unwrap();
+            let refused =
+                Store::open(world.disk.handle(), world.options.clone(), world.now.wall).unwrap_err();
+            assert!(refused.to_string().contains("copied incompletely"), "{refused}");
+        }
+        // Behind the end nothing is missing.
+        world.disk.plant(Path::new(&path), &whole[..used]).unwrap();
+        world.open();
+        world.check();
+        world.stop();
+        world.disk = world.disk.kill();
+        // Who has no other copy goes on with what is there.
+        world.disk.remove(Path::new(&path)).unwrap();
+        world.open();
+        assert!(world.opened.lines.iter().any(|line| line.level == Level::Error), "{:?}", world.opened);
+        let t = world.consume("T", 0).len();
+        assert!((1..60).contains(&t), "{t}");
+        world.append("T", 0, 10).unwrap();
+        world.store().commit().unwrap();
+        assert_eq!(world.consume("T", 0).len(), t + 1);
+    }
 }

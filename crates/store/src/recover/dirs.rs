@@ -98,6 +98,8 @@ pub(super) fn survey(disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Re
     let found = log_files(&**disk, options)?;
     let segment_bytes = segment_bytes(&found, options, left)?;
     let unsure_from = left.unsure_from();
+    // The files held so much when they were ours.
+    let needed = if left.is_ours() { left.flushed() } else { 0 };
     let mut files: Vec<(u64, PathBuf, Fate)> = Vec::new();
     let mut next = None;
     let last = found.len().saturating_sub(1);
@@ -121,7 +123,9 @@ pub(super) fn survey(disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Re
         }
         let fate = match len {
             len if len == segment_bytes => Fate::Stays,
-            len if len < segment_bytes && (n == last || base >= unsure_from) => Fate::Lengthened,
+            len if len < segment_bytes && (n == last || base >= unsure_from) && base + len >= needed => {
+                Fate::Lengthened
+            }
             found => return Err(OpenError::new(path, Cause::Sizes { found, wanted: segment_bytes })),
         };
         files.push((base, path, fate));
@@ -160,7 +164,7 @@ impl Survey {
     /// Refuses when all of a log is gone: retention leaves its last file alone, so nobody but a wrong or unmounted
     /// disk takes all of it.
     fn has_log(&self, options: &Options, left: &Left) -> Result<(), OpenError> {
-        let ours = left.ends.as_ref().filter(|ends| ends.checkpoints.contains(&left.digest));
+        let ours = left.ends.as_ref().filter(|_| left.is_ours());
         let upto = ours.map_or(0, |ends| ends.covers.0);
         if !self.files.is_empty() || upto == 0 || mutant!(WrongDiskAccepted) {
             return Ok(());

@@ -87,6 +87,11 @@ impl Left {
         self.flushed.unwrap_or(0)
     }
 
+    /// Nobody else had the store since.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ends.as_ref().is_some_and(|ends| ends.checkpoints.contains(&self.digest))
+    }
+
     /// From here on a power cut may have taken names and lengths of files.
     pub(super) fn unsure_from(&self) -> u64 {
         if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
