@@ -279,10 +279,11 @@ impl Queues {
         }
     }
 
-    /// Up to `n` queues from number `from` on whose start may have to move, and where to go on.
-    pub(crate) fn to_clean(&self, from: usize, n: usize) -> (Vec<Spot>, Option<usize>) {
+    /// Up to `n` queues from number `from` on whose start may have to move, and where to go on. `strays`: also those that
+    /// have nothing left, and may have files all the same.
+    pub(crate) fn to_clean(&self, from: usize, n: usize, strays: bool) -> (Vec<Spot>, Option<usize>) {
         let some = self.queues.iter().enumerate().skip(from).take(n);
-        let with_files = some.filter(|(_, queue)| queue.alive && queue.min < queue.written);
+        let with_files = some.filter(|(_, queue)| queue.alive && (queue.min < queue.written || strays));
         let queues = with_files.filter_map(|(number, queue)| {
             Some(Spot {
                 slot: QueueSlot(number as u32),

@@ -91,6 +91,42 @@ fn what_a_power_cut_brings_back_of_a_queue_goes_again() {
     assert_eq!(first(&mut world, slot), begin);
 }
 
+/// The queue has no message left, and so no start to be moved.
+#[test]
+fn what_a_power_cut_brings_back_of_an_empty_queue_goes_again() {
+    let (mut world, slot) = filled();
+    let oldest = Path::new("/store/consumequeue/T/0/00000000000000000000");
+    let bytes = world.disk.bytes(oldest).unwrap();
+    for _ in 0..60 {
+        world.append("T", 1, 1000).unwrap();
+        world.store().commit().unwrap();
+        world.pass(100);
+        world.settle();
+    }
+    world.pass(80 * 3_600_000);
+    for _ in 0..5 {
+        world.store().delete_expired();
+        world.settle();
+        world.pass(120_000);
+        world.settle();
+    }
+    let bounds = world.store().bounds(slot);
+    assert_eq!(bounds.min, bounds.max, "nothing is left");
+    // A checkpoint remembers that.
+    world.append("T", 1, 1000).unwrap();
+    world.store().commit().unwrap();
+    for _ in 0..3 {
+        world.pass(120_000);
+        world.settle();
+    }
+    world.store = None;
+    world.disk = world.disk.kill();
+    world.disk.plant(oldest, &bytes).unwrap();
+    world.open();
+    world.settle();
+    assert!(world.disk.bytes(oldest).is_err(), "nothing of it counts");
+}
+
 #[test]
 fn a_stop_ends_what_a_deletion_began() {
     let (mut world, slot) = filled();

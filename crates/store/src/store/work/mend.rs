@@ -23,15 +23,15 @@ impl Store {
         if from == 0 {
             self.agenda.cleaning = self.log.first();
         }
-        let (queues, next) = self.queues.to_clean(from, CLEAN_QUEUES);
+        let strays = self.agenda.may_have_strays;
+        let (queues, next) = self.queues.to_clean(from, CLEAN_QUEUES, strays);
         self.agenda.clean_next = next;
         if queues.is_empty() {
             self.cleaned_all();
             return None;
         }
         let (disk, files) = (Arc::clone(&self.disk), Arc::clone(&self.files));
-        let (first, strays) = (self.agenda.cleaning.0, self.agenda.may_have_strays);
-        Some(Work::Clean(Clean { disk, files, first, queues, strays }))
+        Some(Work::Clean(Clean { disk, files, first: self.agenda.cleaning.0, queues, strays }))
     }
 
     /// The starts of all queues were looked at, if no more are left.
