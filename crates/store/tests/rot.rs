@@ -117,6 +117,49 @@ fn queue_files_prove_what_was_flushed() {
     }
 }
 
+/// Fourteen messages of one queue, the last four in its second file, and a power cut. It took all entries from the first
+/// file but two, and none from the second; a sector of the fourth message's record holds zeros.
+fn two_queue_files() -> (World, MemDisk) {
+    let mut world = World::on(MemDisk::new(), unchecked(Flush::Sync));
+    for _ in 0..14 {
+        world.append("T", 0, 900).unwrap();
+        world.store().commit().unwrap();
+        world.pass(1_000);
+        world.settle();
+    }
+    let disk = world.disk.power_cut(1);
+    let mut entries = world.disk.bytes(Path::new(QUEUE)).unwrap();
+    entries[40..].fill(0);
+    disk.plant(Path::new(QUEUE), &entries).unwrap();
+    disk.plant(Path::new(SECOND), &world.disk.bytes(Path::new(SECOND)).unwrap()).unwrap();
+    let hole = (at(&world, 3) + 512).next_multiple_of(512) - 512;
+    damage(&disk, hole, &[0; 512]);
+    (world, disk)
+}
+
+const QUEUE: &str = "/store/consumequeue/T/0/00000000000000000000";
+const SECOND: &str = "/store/consumequeue/T/0/00000000000000000200";
+
+/// Entries behind those that are missing prove as much.
+#[test]
+fn the_last_queue_file_proves_what_was_flushed() {
+    let (mut world, disk) = two_queue_files();
+    start_on(&mut world, disk);
+    assert!(offsets(&world).ends_with(&[5, 6, 7, 8, 9, 10, 11, 12, 13]), "{:?}", world.opened);
+}
+
+/// The log is cut off, and an older broker would find entries of what stood there: those behind empty ones, too.
+#[test]
+fn entries_of_what_was_cut_off_are_cleared_behind_empty_ones() {
+    let (mut world, disk) = two_queue_files();
+    // Nothing can be proven by these.
+    (10..14).for_each(|n| damage(&disk, at(&world, n) + 300, b"another body"));
+    start_on(&mut world, disk);
+    assert_eq!(world.store().end().0, at(&world, 3), "{:?}", world.opened);
+    let left = world.disk.bytes(Path::new(SECOND)).unwrap();
+    assert!(left.iter().all(|byte| *byte == 0), "{left:?}");
+}
+
 /// What tells whether the machine ended cannot be read. A kill leaves no holes, so nothing may be given up for one.
 #[test]
 fn without_its_checkpoint_a_kill_is_no_power_cut() {

@@ -11,7 +11,7 @@ use crate::{
         around::{is_bad_sector, read_around, told_from_writes},
     },
     hash::FixedMap,
-    log::file_name,
+    log::{file_name, parse_file_name},
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{LogOffset, QueueId};
@@ -313,23 +313,46 @@ impl Files {
         Ok(())
     }
 
-    /// Clears filled slots from entry `at` to the first empty one or the file's end, durably. Returns how many
-    /// bytes were cleared.
-    pub(crate) fn clear_behind(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> io::Result<u64> {
-        let mut cleared = 0;
-        loop {
-            let mut found = Vec::new();
-            self.read(slot, topic, id, at + cleared, CLEAR_STEP, &mut found)?;
-            if found.is_empty() {
-                break;
+    /// Shows what the files of a queue hold from entry `from` on, in pieces, each with its first entry. Slots that are
+    /// not filled end nothing, since a power cut takes any of what was not synced: of each file all is shown up to a
+    /// piece that holds nothing.
+    pub(crate) fn each_behind(
+        &self,
+        place: Place<'_>,
+        from: u64,
+        mut show: impl FnMut(u64, &[Option<QueueEntry>]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let listed = match self.disk.list(&self.queue_dir(place.topic, place.id)) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        let bases = listed.iter().filter_map(|entry| parse_file_name(&entry.name));
+        for base in bases.filter(|base| base % self.file_bytes == 0) {
+            let first = base / ENTRY_BYTES;
+            for part in self.parts(first.max(from)..first + self.per_file()) {
+                let bytes = self.raw(place, &part)?;
+                let entries: Vec<_> = bytes.as_chunks().0.iter().map(QueueEntry::decode).collect();
+                if entries.iter().all(Option::is_none) {
+                    break;
+                }
+                show(part.start, &entries)?;
             }
-            let from = at + cleared;
-            let file = self.existing(Place { slot, topic, id }, from / self.per_file())?;
-            let zeros = vec![0; found.len() * ENTRY_BYTES as usize];
-            file.write_at(&zeros, from % self.per_file() * ENTRY_BYTES)?;
-            file.sync()?;
-            cleared += found.len() as u64;
         }
+        Ok(())
+    }
+
+    /// Clears filled slots from entry `at` on, durably. Returns how many bytes were cleared.
+    pub(crate) fn clear_behind(&self, slot: QueueSlot, topic: &str, id: QueueId, at: u64) -> io::Result<u64> {
+        let place = Place { slot, topic, id };
+        let mut cleared = 0;
+        self.each_behind(place, at, |first, entries| {
+            let file = self.existing(place, first / self.per_file())?;
+            let zeros = vec![0; entries.len() * ENTRY_BYTES as usize];
+            file.write_at(&zeros, first % self.per_file() * ENTRY_BYTES)?;
+            file.sync()?;
+            cleared += entries.iter().flatten().count() as u64;
+            Ok(())
+        })?;
         self.forget(slot);
         Ok(cleared * ENTRY_BYTES)
     }

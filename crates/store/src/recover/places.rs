@@ -18,7 +18,7 @@ use crate::{
     log::Log,
     open::OpenError,
     quarantine::QUARANTINE,
-    queue::Queue,
+    queue::{Queue, files::Place},
     types::{QueueEntry, QueueSlot},
 };
 use kerolox_protocol::{QueueId, QueueOffset, names, record::Record};
@@ -93,27 +93,28 @@ impl Recovery<'_> {
         for slot in slots {
             let Some(queue) = self.queues.get(slot) else { continue };
             let Some(topic) = self.queues.topic_name(queue) else { continue };
-            let (mut next, mut entries) = (queue.next(), Vec::new());
-            loop {
-                entries.clear();
-                match self.files.read(slot, topic, queue.id, next, STEP, &mut entries) {
-                    Err(why) if is_bad_sector(&why) => break,
-                    read => read?,
-                }
-                for (entry, offset) in entries.iter().zip(next..).filter(|(entry, _)| entry.at.0 >= from) {
-                    // No check covers an entry: the record must say the same.
-                    if let Found::Record(record) = cursor.look(entry.at.0)?
-                        && record.topic == &**topic
-                        && (record.queue_id, record.queue_offset)
-                            == (queue.id.wire(), QueueOffset(offset).wire())
-                    {
-                        proven = entry.end().0.max(proven);
+            let shown = self.files.each_behind(
+                Place { slot, topic, id: queue.id },
+                queue.next(),
+                |first, entries| {
+                    let entries =
+                        (first..).zip(entries).filter_map(|(offset, entry)| Some((offset, (*entry)?)));
+                    for (offset, entry) in entries.filter(|(_, entry)| entry.at.0 >= from) {
+                        // No check covers an entry: the record must say the same.
+                        if let Found::Record(record) = cursor.look(entry.at.0)?
+                            && record.topic == &**topic
+                            && (record.queue_id, record.queue_offset)
+                                == (queue.id.wire(), QueueOffset(offset).wire())
+                        {
+                            proven = entry.end().0.max(proven);
+                        }
                     }
-                }
-                next += entries.len() as u64;
-                if entries.is_empty() {
-                    break;
-                }
+                    Ok(())
+                },
+            );
+            match shown {
+                Err(why) if is_bad_sector(&why) => {}
+                shown => shown?,
             }
             self.files.forget(slot);
         }
