@@ -116,7 +116,7 @@ impl World {
         let power = power || call == Call::Sync;
         let harm = match call {
             Call::Write if self.random.faults.chance(50) => {
-                Harm::Short(usize::try_from(self.random.faults.below(600)).unwrap_or(0))
+                Harm::Torn(usize::try_from(self.random.faults.below(600)).unwrap_or(0))
             }
             _ => Harm::Eio,
         };

@@ -555,6 +555,12 @@ impl File for MemFile {
                 state.store(self.ino, bytes.get(..n).unwrap_or(bytes), at)?;
                 Err(broken())
             }
+            Some(Harm::Torn(n)) => {
+                let border = at.saturating_add(n as u64) / SECTOR * SECTOR;
+                let n = border.saturating_sub(at) as usize;
+                state.store(self.ino, bytes.get(..n).unwrap_or(bytes), at)?;
+                Err(broken())
+            }
             Some(Harm::Flipped(bit)) => {
                 let mut bytes = bytes.to_vec();
                 flip(&mut bytes, bit);

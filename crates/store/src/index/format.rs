@@ -10,6 +10,8 @@ pub(super) const SLOT_LEN: u64 = 4;
 pub(super) const ENTRY_LEN: u64 = 20;
 const _: () = assert!(HEADER_LEN == 4 * 8 + 2 * 4);
 const _: () = assert!(ENTRY_LEN == 4 + 8 + 4 + 4);
+// No slot lies in two sectors.
+const _: () = assert!(HEADER_LEN.is_multiple_of(SLOT_LEN) && 512 % SLOT_LEN == 0);
 
 /// How many slots and entries each file of an index has. A file does not say; all of one store agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

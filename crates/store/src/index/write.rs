@@ -9,6 +9,7 @@
 //! - The header never counts a key whose slot is not written. After a power cut a header may be newer than
 //!   the slots; therefore only what an *earlier* job wrote, covered by step 2 of this one, counts as synced.
 //! - Slots may be newer than the header that counts. Opening takes them back.
+//! - Each slot lies in one sector, so no crash leaves half of one: it leads to an entry that it was written for.
 //!
 //! The slot table stays on disk. A job reads and writes the parts it needs, so an idle index costs no memory.
 

@@ -42,6 +42,9 @@ pub enum Harm {
     Exdev,
     /// A write stores so many bytes, then fails.
     Short(usize),
+    /// A write stores at most so many bytes, up to the border of a sector, then fails: no process ends in the middle of
+    /// one, since systems copy whole pages.
+    Torn(usize),
     /// A write is acknowledged and lands so many bytes from where it should.
     Misdirected(i64),
     /// A write is acknowledged and never happens.

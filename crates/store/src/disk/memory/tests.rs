@@ -188,6 +188,21 @@ fn faults_come_at_the_planned_call() {
 }
 
 #[test]
+fn a_torn_write_ends_at_the_border_of_a_sector() {
+    for (at, n, kept) in
+        [(0, 511, 0), (0, 600, 512), (500, 11, 0), (500, 12, 12), (500, 700, 524), (0, 9_999, 1200)]
+    {
+        let disk = MemDisk::new();
+        let file = made(&disk, "f", &[0; 2048]);
+        disk.plan(Fault::once(Call::Write, 1, Harm::Torn(n)));
+        assert!(file.write_at(&[1; 1200], at).is_err());
+        let bytes = disk.bytes(path("f")).expect("bytes");
+        let stored: Vec<usize> = (0..2048).filter(|n| bytes[*n] == 1).collect();
+        assert_eq!(stored, (at as usize..at as usize + kept).collect::<Vec<_>>(), "{at} {n}");
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_at_the_exact_byte_and_serves_again() {
     for budget in 0..20 {
         let disk = MemDisk::new();
