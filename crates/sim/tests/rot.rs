@@ -100,6 +100,12 @@ fn a_power_cut_of_which_nothing_is_known() {
     holds(450, Mode::Async);
 }
 
+/// A power cut took the first entries that would have proven that damage came over what was flushed, and left later ones.
+#[test]
+fn entries_behind_missing_ones_prove_as_much() {
+    holds(9194, Mode::Sync);
+}
+
 /// A record tells another queue than its own: its place is lost, and that is said.
 #[test]
 fn a_place_that_is_lost_is_told() {

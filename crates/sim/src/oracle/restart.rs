@@ -208,8 +208,8 @@ impl Oracle {
         for ((_, topic, queue), order) in &mut self.order {
             let is_it = |rec: &Rec, offset| (&rec.topic, rec.queue, rec.offset) == (topic, *queue, offset);
             order.retain(|_, (offset, at)| {
-                let is_deleted = *at < after.first;
-                is_deleted || rot.was_at(*at) || after.at(*at).is_some_and(|rec| is_it(rec, *offset))
+                let is_known = *at < after.first || rot.was_at(*at) && *at < after.end;
+                is_known || after.at(*at).is_some_and(|rec| is_it(rec, *offset))
             });
         }
     }

@@ -192,6 +192,9 @@ impl World {
         let is_blind = self.oracle.rot.has_small(|path| self.disk.bytes(path).ok());
         let byte = |at: u64| self.log_from(at).first().copied().unwrap_or(0);
         let cut_from = self.oracle.rot.first_hollow(flushed, byte);
+        // Queue files have entries of nothing but flushed records.
+        let cut_from =
+            cut_from.and_then(|cut| self.oracle.rot.first_hollow(flushed.max(self.filed(cut)), byte));
         if let Some(before) = &mut self.before {
             // Without one of its small files recovery knows of no power cut, or takes the store for another broker's:
             // what was torn is damage whose places stay taken.
@@ -199,6 +202,28 @@ impl World {
             before.torn_from = torn;
             before.cut_from = cut_from.into_iter().chain(torn).min();
         }
+    }
+
+    /// The end of the last record from a position on that stands in the log and has an entry in a queue file.
+    fn filed(&self, from: u64) -> u64 {
+        let mut end = 0;
+        for dir in self.queue_dirs() {
+            let mut names = dir.iter().rev().filter_map(|name| name.to_str());
+            let (Some(queue), Some(topic)) = (names.next(), names.next()) else { continue };
+            for file in self.disk.list(&dir).unwrap_or_default() {
+                let Ok(base) = file.name.parse::<i64>() else { continue };
+                let bytes = self.disk.bytes(&dir.join(&file.name)).unwrap_or_default();
+                for (offset, bytes) in (base / 20..).zip(bytes.chunks_exact(20)) {
+                    let Some((at, ..)) = entry(bytes).filter(|(at, ..)| *at >= from) else { continue };
+                    let rec = rec_at(&self.log_from(at), at, &DELAYS);
+                    let is_it = |rec: &Rec| {
+                        rec.topic == topic && rec.queue.to_string() == queue && rec.offset == offset
+                    };
+                    end = rec.filter(is_it).map_or(end, |rec| rec.end().max(end));
+                }
+            }
+        }
+        end
     }
 
     /// Nothing that the power cut left whole is taken for torn.

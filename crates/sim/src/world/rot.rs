@@ -208,7 +208,8 @@ impl World {
         self.random.faults.pick(&files).cloned()
     }
 
-    fn queue_dirs(&self) -> Vec<PathBuf> {
+    /// Directories of queues.
+    pub(super) fn queue_dirs(&self) -> Vec<PathBuf> {
         let below = |dir: &PathBuf| {
             let entries = self.disk.list(dir).unwrap_or_default().into_iter();
             entries.filter(|entry| entry.is_dir).map(|entry| dir.join(entry.name)).collect::<Vec<_>>()
