@@ -85,7 +85,8 @@ impl Broker {
     fn collect(&mut self, now: Now) -> Group {
         let bytes_max = GROUP_BYTES_MAX.min(self.options.store.mapped_file_size_commit_log.0 as usize / 4);
         let mut group = Group::default();
-        while let Some(queue) = self.delay.ready(now.wall, now.mono) {
+        // As the log tells it: due times are reckoned from that.
+        while let Some(queue) = self.delay.ready(self.store.time(now.wall), now.mono) {
             let taken = group.steps.len() < GROUP_MAX && self.take_head(now, queue, bytes_max, &mut group);
             if !taken || self.store.has_met_cold() {
                 break;
@@ -101,7 +102,7 @@ impl Broker {
         // Offsets from files may be outside the queue, and retention may have overtaken a level.
         let next = self.delay.next(queue).clamp(bounds.min, bounds.max);
         if next >= bounds.max {
-            self.delay.found(queue, next, None, now.wall);
+            self.delay.found(queue, next, None, self.store.time(now.wall));
             return true;
         }
         let bytes = match self.store.message(slot, next) {
@@ -127,9 +128,9 @@ impl Broker {
         };
         let stored = match record::parse(&bytes) {
             Ok(Entry::Message(record)) => record.store_ms,
-            _ => now.wall,
+            _ => self.store.time(now.wall),
         };
-        if !self.delay.found(queue, next, Some(stored), now.wall) {
+        if !self.delay.found(queue, next, Some(stored), self.store.time(now.wall)) {
             return true;
         }
         if !group.moved.is_empty() && group.bytes + bytes.len() > bytes_max {

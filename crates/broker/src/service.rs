@@ -402,6 +402,14 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// It is so late now.
+    fn pass(&mut self, now: Now) {
+        self.now = now;
+        self.store.pass(store_now(now));
+    }
+}
+
 /// Both seams have the same two clocks.
 pub(crate) fn store_now(now: Now) -> kerolox_store::Now {
     kerolox_store::Now { wall: now.wall, mono: now.mono }
@@ -450,12 +458,12 @@ impl Service for Broker {
     }
 
     fn on_frame(&mut self, now: Now, peer: &Peer, frame: Frame<'_>, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         self.on_request(now, peer, frame, Cold::default(), out);
     }
 
     fn on_batch_end(&mut self, now: Now, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         if self.stage == Stage::Running {
             self.snapshot_tick(now);
         }
@@ -463,7 +471,7 @@ impl Service for Broker {
     }
 
     fn on_closed(&mut self, now: Now, conn: ConnId, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         self.hold.on_closed(conn);
         self.parked.on_closed(conn);
         self.again.on_closed(conn);
@@ -473,7 +481,7 @@ impl Service for Broker {
     }
 
     fn on_link(&mut self, now: Now, addr: &str, event: LinkEvent<'_>, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         let (registrar, facts) = self.facts();
         if let Some((number, route)) = registrar.on_link(now, addr, &event, facts, out) {
             self.on_route(number, route, out);
@@ -481,7 +489,7 @@ impl Service for Broker {
     }
 
     fn on_done(&mut self, now: Now, done: BrokerDone, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         match done {
             BrokerDone::Export(done) => self.exported(&done),
             BrokerDone::Read(done) => self.on_read(now, done, out),
@@ -503,7 +511,7 @@ impl Service for Broker {
     }
 
     fn on_timer(&mut self, now: Now, out: &mut Out) {
-        self.now = now;
+        self.pass(now);
         let changes = self.clients.expire(now.mono);
         self.apply(changes, out);
         self.relays_expire(now, out);
@@ -531,7 +539,8 @@ impl Service for Broker {
         let running = self.stage == Stage::Running;
         let tables = running.then(|| self.state.next_timer(self.offsets.has_changes())).flatten();
         let delivers = running && !self.again.delivery_waits() && !self.has_refused_notes();
-        let delay = delivers.then(|| self.delay.next_timer(self.now.wall, self.now.mono)).flatten();
+        let delay =
+            delivers.then(|| self.delay.next_timer(self.store.time(self.now.wall), self.now.mono)).flatten();
         // While the log takes no notes, files would only repeat what it says.
         let export = (running && !self.has_refused_notes()).then(|| self.export.next_timer()).flatten();
         let parts = [
@@ -555,7 +564,7 @@ impl Service for Broker {
             return;
         }
         info!("broker stops");
-        self.now = now;
+        self.pass(now);
         let (registrar, facts) = self.facts();
         registrar.stop(now, facts, out);
         let mut woken = Vec::new();

@@ -41,7 +41,12 @@ pub struct Store {
     hidden: VecDeque<Hidden>,
     /// Entries that became visible since [`Store::take_arrivals`].
     arrivals: Vec<Arrival>,
+    /// Time of the last record.
     last_ms: Millis,
+    /// When that was, by the monotonic clock.
+    last_mono: Option<Millis>,
+    /// What that clock told last.
+    mono: Millis,
     poisoned: Option<Poisoned>,
     no_room: Option<Refusal>,
     disk_full: Option<Refusal>,
@@ -99,6 +104,8 @@ impl Store {
             hidden: VecDeque::new(),
             arrivals: Vec::new(),
             last_ms: recovered.last_ms,
+            last_mono: None,
+            mono: Millis(0),
             poisoned: None,
             no_room: None,
             disk_full: None,

@@ -5,7 +5,7 @@ use crate::{
     rig::{Ask, Rig, options},
     rot::small,
 };
-use kerolox_protocol::{code, properties, rpc::produce::SendRequestV2};
+use kerolox_protocol::{Millis, code, properties, rpc::produce::SendRequestV2};
 use std::path::Path;
 
 fn property(record: &kerolox_protocol::record::Record<'_>, name: &str) -> Option<String> {
@@ -35,6 +35,35 @@ fn a_delayed_message_comes_at_its_time_to_the_millisecond() {
     assert_eq!(property(&records[0], "DELAY").as_deref(), Some("1"), "kept, and not delayed again");
     rig.advance(10_000);
     assert_eq!(count(&mut rig, "T"), 2);
+}
+
+#[test]
+fn a_clock_that_is_set_back_neither_hurries_nor_holds_a_delayed_message() {
+    for back in [50, 3_600_000] {
+        let mut rig = Rig::new();
+        rig.ask(send(1, "T", "now"));
+        rig.now.wall = rig.now.wall - Millis(back);
+        // Level 2 waits five seconds. One more comes while the first waits.
+        rig.ask(send_with(1, "T", "later", &[("DELAY", "2")]));
+        rig.advance(3_000);
+        rig.ask(send_with(1, "T", "last", &[("DELAY", "2")]));
+        rig.advance(1_900);
+        assert_eq!(count(&mut rig, "T"), 1, "{back}");
+        rig.advance(200);
+        assert_eq!(count(&mut rig, "T"), 2, "{back}");
+        rig.advance(2_700);
+        assert_eq!(count(&mut rig, "T"), 2, "{back}");
+        rig.advance(300);
+        assert_eq!(count(&mut rig, "T"), 3, "{back}");
+        // A restart does not know how long it was away.
+        rig.ask(send_with(1, "T", "again", &[("DELAY", "2")]));
+        rig.advance(1_000);
+        let mut rig = rig.kill();
+        rig.advance(3_900);
+        assert_eq!(count(&mut rig, "T"), 3, "{back}");
+        rig.advance(1_200);
+        assert_eq!(count(&mut rig, "T"), 4, "{back}");
+    }
 }
 
 #[test]

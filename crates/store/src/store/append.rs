@@ -5,7 +5,7 @@ use super::{Hidden, Store};
 use crate::{
     dispatch::Dispatch,
     log::PlaceError,
-    types::{AppendError, Appended, Arrival, QueueEntry, QueueSlot, Refusal},
+    types::{AppendError, Appended, Arrival, Now, QueueEntry, QueueSlot, Refusal},
 };
 use kerolox_protocol::{
     LogOffset, Millis, QueueOffset,
@@ -14,7 +14,25 @@ use kerolox_protocol::{
 
 const TOPIC_BYTES_MAX: usize = 255;
 
+/// A clock that is behind the log by less goes another way than the monotonic one, or was read a little later.
+const BEHIND_MIN: Millis = Millis(10);
+
 impl Store {
+    /// Tells the time before anything is appended. [`Store::jobs`] does so, too.
+    pub fn pass(&mut self, now: Now) {
+        self.mono = now.mono;
+        self.last_mono.get_or_insert(now.mono);
+    }
+
+    /// The time that a record would carry. It never goes back: searches by time and retention rely on it. While the wall
+    /// clock is behind, since it was set back, time goes on as the monotonic clock does: a message that waits so long
+    /// for its delivery must not be due at once, nor wait until the clock has caught up.
+    pub fn time(&self, wall: Millis) -> Millis {
+        let passed = self.mono - self.last_mono.unwrap_or(self.mono);
+        let on = self.last_ms + passed;
+        if on - wall > BEHIND_MIN { on } else { wall.max(self.last_ms) }
+    }
+
     /// Appends one record to the log's memory. `slot` is the queue of the draft.
     ///
     /// The record is neither written nor visible before [`Store::commit`].
@@ -115,9 +133,8 @@ impl Store {
         slot: QueueSlot,
         dispatch: &Dispatch<'_>,
     ) -> Appended {
-        // Time in the log never goes back: searches by time and retention rely on it.
-        let store_ms = now_wall.max(self.last_ms);
-        self.last_ms = store_ms;
+        let store_ms = self.time(now_wall);
+        (self.last_ms, self.last_mono) = (store_ms, Some(self.mono));
         let (next, generation) = match self.queues.get(slot) {
             Some(queue) => (queue.next(), queue.generation),
             None => (0, 0),

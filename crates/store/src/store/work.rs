@@ -170,6 +170,7 @@ impl Agenda {
 impl Store {
     /// Hands out what is due. To be called after [`Store::commit`] and when [`Store::next_timer`] says.
     pub fn jobs(&mut self, now: Now, into: &mut Vec<StoreJob>) {
+        self.pass(now);
         if self.poisoned.is_some() || self.agenda.stopped {
             return;
         }
