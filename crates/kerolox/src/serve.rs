@@ -8,7 +8,7 @@ use crate::{
     dev::Dev,
     settings,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kerolox_broker::Broker;
 use kerolox_config::{Loaded, Role, ServerConfig};
 use kerolox_namesrv::{Namesrv, RealFiles};
@@ -17,6 +17,7 @@ use kerolox_net::{
 };
 use kerolox_protocol::Millis;
 use kerolox_store::{Level, disk::real::RealDisk};
+use rustix::process::{Resource, getrlimit};
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -156,6 +157,7 @@ fn start_broker(mut loaded: Loaded, bind: IpAddr) -> Result<Started<Broker>> {
         "The broker[{}, {}] boot success. serializeType=JSON{suffix}",
         options.broker.broker_name, options.store_host
     );
+    check_file_size(getrlimit(Resource::Fsize).current, &options.for_store())?;
     let (service, lines) = Broker::open(Arc::new(RealDisk::new()), options, clock.now())?;
     for line in lines {
         match line.level {
@@ -212,6 +214,24 @@ fn limits(config: &ServerConfig) -> Limits {
         connect_timeout: Millis(config.connect_timeout_millis.0),
         ..usual
     }
+}
+
+/// Ends a start with files to come that are larger than the process may make any: the system would kill it then.
+fn check_file_size(allowed: Option<u64>, store: &kerolox_store::Options) -> Result<()> {
+    let index = if store.index { index_file_bytes(store) } else { 0 };
+    let needed = store.segment_bytes.max(store.queue_file_bytes).max(index);
+    match allowed.filter(|allowed| *allowed < needed) {
+        None => Ok(()),
+        Some(allowed) => bail!(
+            "files of this process may have {allowed} bytes, and the store's have {needed}: raise the limit (ulimit -f, \
+             LimitFSIZE), or lower mappedFileSizeCommitLog and maxIndexNum"
+        ),
+    }
+}
+
+fn index_file_bytes(store: &kerolox_store::Options) -> u64 {
+    let shape = kerolox_store::index::Shape::new(store.index_slots, store.index_max);
+    shape.map_or(0, kerolox_store::index::Shape::file_len)
 }
 
 /// Connections, of so many files that the process may open. The rest is the store's: clients that connect without end
@@ -284,6 +304,18 @@ impl Signals {
 mod tests {
     use super::*;
     use jiff::tz::{Offset, TimeZone};
+
+    #[test]
+    fn files_larger_than_the_process_may_make_end_the_start() {
+        let mut store = kerolox_store::Options::new(kerolox_store::disk::Paths::under("store"));
+        assert!(check_file_size(None, &store).is_ok() && check_file_size(Some(1 << 30), &store).is_ok());
+        let why = check_file_size(Some((1 << 30) - 1), &store).unwrap_err().to_string();
+        assert!(why.contains("ulimit -f") && why.contains("1073741824"), "{why}");
+        store.segment_bytes = 1 << 20;
+        assert!(check_file_size(Some(420_000_039), &store).is_err());
+        store.index = false;
+        assert!(check_file_size(Some(6_000_000), &store).is_ok());
+    }
 
     #[test]
     fn connections_leave_the_store_its_files() {

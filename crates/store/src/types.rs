@@ -186,7 +186,11 @@ impl fmt::Display for Refusal {
                 }
             }
             Refusal::NoRoom { path, why } => {
-                write!(f, "no room for the log on the disk of {} ({why}); free space", path.display())
+                write!(
+                    f,
+                    "no room for the log on the disk of {} ({why}); free space, or names for files (df -i)",
+                    path.display()
+                )
             }
             Refusal::NoFiles { why } => {
                 write!(

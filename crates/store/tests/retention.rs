@@ -5,7 +5,10 @@ mod harness;
 use harness::{World, read_all};
 use kerolox_protocol::{LogOffset, QueueId, QueueOffset};
 use kerolox_said::Said;
-use kerolox_store::{Flush, PlanStatus, QueueSlot, Refusal, Trimmed, Unread, disk::Disk};
+use kerolox_store::{
+    Flush, PlanStatus, QueueSlot, Refusal, Store, Trimmed, Unread,
+    disk::{Disk, memory::CrashState},
+};
 use std::path::Path;
 use tracing::Level;
 
@@ -296,4 +299,39 @@ fn what_makes_older_files_needless_is_durable_before_they_go() {
     world.store().delete_expired();
     world.settle();
     assert!(log_files(&world) < before);
+}
+
+#[test]
+fn a_crash_at_any_moment_of_a_deletion_leaves_a_store_that_opens_with_all_that_stays() {
+    let (mut world, slot) = filled();
+    world.pass(80 * 3_600_000);
+    world.append("T", 0, 1000).unwrap();
+    world.store().commit().unwrap();
+    world.settle();
+    world.pass(120_000);
+    world.settle();
+    let before = log_files(&world);
+    world.disk.record();
+    world.store().delete_expired();
+    world.settle();
+    assert!(log_files(&world) + 2 < before, "several at once");
+    let kept = first(&mut world, slot);
+    let trace = world.disk.take_trace();
+    world.store = None;
+    let look = |world: &mut World, disk, what: String| {
+        let opened = Store::open(disk, world.options.clone(), world.now.wall);
+        let (store, opened) = opened.unwrap_or_else(|why| panic!("{what}: {why}"));
+        assert!(opened.damaged.is_empty(), "{what}: {opened:?}");
+        let found = read_all(&store, "T", 0, kept);
+        assert_eq!(found.len() as u64, 101 - kept, "{what}: {opened:?}");
+    };
+    let mut states = 0;
+    let visit = |state: CrashState| {
+        states += 1;
+        let what = format!("{} changes, outcome {}", state.point, state.outcome);
+        look(&mut world, state.disk.handle(), what);
+        Ok::<_, std::convert::Infallible>(())
+    };
+    trace.each_crash(12, 7, visit).unwrap();
+    assert!(states > 50, "{states}");
 }

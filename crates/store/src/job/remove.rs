@@ -9,6 +9,7 @@ use crate::{
     log::file_name,
 };
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,6 +44,9 @@ impl Remove {
                 // The log lies on another disk than the root.
                 Err(_) => self.disk.remove(path)?,
             }
+            // One after the other: of several that went a power cut may bring any back, and a log lacks no file between
+            // others.
+            self.disk.sync_dir(path.parent().unwrap_or(Path::new("")))?;
         }
         for path in &self.others {
             match self.disk.remove(path) {
@@ -50,10 +54,8 @@ impl Remove {
                 result => result?,
             }
         }
-        // Before anything of them is gone: a power cut may bring the old name back.
         self.disk.sync_dir(&self.trash)?;
-        let paths = self.files.iter().map(|(_, path)| path).chain(&self.others);
-        let dirs: std::collections::BTreeSet<&Path> = paths.filter_map(|path| path.parent()).collect();
+        let dirs: BTreeSet<&Path> = self.others.iter().filter_map(|path| path.parent()).collect();
         dirs.into_iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
         Ok(moved)
     }
