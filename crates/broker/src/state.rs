@@ -156,19 +156,21 @@ impl State {
             lines.extend(store.mend_now());
             read = Pieces::read(store, slot)?;
         }
-        let Pieces { start, mut pieces, ends, snapshot_bytes, delta_bytes, lost, is_sought } = read;
+        let Pieces { start, mut pieces, ends, snapshot_bytes, delta_bytes, lost, is_sought, .. } = read;
         if is_sought {
             lines.push(Line::error(format!("the queue of {STATE_TOPIC} cannot be read as a whole")));
         }
         let passed = |number: QueueOffset| {
             Line::error(format!("the state's note number {number} cannot be read; it is passed over"))
         };
+        // What is left of the state is written anew.
+        let is_whole = lost.is_empty() || is_sought;
         lines.extend(lost.into_iter().map(passed));
         settle_delay(store, &mut pieces, &ends)?;
         store.keep_from(start);
         let state = State {
             slot,
-            snapshot: start,
+            snapshot: start.filter(|_| is_whole),
             snapshot_bytes,
             delta_bytes,
             behind: false,
@@ -213,17 +215,41 @@ struct Pieces {
     delta_bytes: u64,
     /// Places of records that are no pieces any more. Of some nobody knows where they stood.
     lost: Vec<QueueOffset>,
+    /// One of them belongs to the snapshot from which all is read.
+    is_snapshot_lost: bool,
     /// Entries of the queue do not lead to their records, and can be made again.
     is_sought: bool,
 }
 
 impl Pieces {
-    /// Reads from the last whole snapshot on.
+    /// Reads from the last whole snapshot on. Where damage took something of that, from the one before, or else from the
+    /// oldest record: what stands between tells most of it, too.
     fn read(store: &Store, slot: QueueSlot) -> Result<Pieces, StateError> {
         let mut read = Pieces::default();
         let entries = read.all_entries(store, slot)?;
-        let start = last_snapshot(&entries);
+        let mut start = last_snapshot(&entries);
+        loop {
+            read.read_from(store, slot, &entries, start)?;
+            let Some(first) = start.filter(|_| read.is_snapshot_lost && !read.is_sought) else {
+                return Ok(read);
+            };
+            start = entries.get(..first).and_then(last_snapshot);
+            read = Pieces::default();
+        }
+    }
+
+    fn read_from(
+        &mut self,
+        store: &Store,
+        slot: QueueSlot,
+        entries: &[(QueueOffset, QueueEntry)],
+        start: Option<usize>,
+    ) -> Result<(), StateError> {
+        let read = self;
+        // Until its end.
+        let mut in_snapshot = start.is_some();
         for (offset, entry) in entries.get(start.unwrap_or(0)..).unwrap_or_default() {
+            let is_delta = entry.tags_code == Tag::Delta.code();
             let io = |why| StateError(format!("the state record at {} cannot be read: {why}", entry.at));
             let piece = match store.message(slot, *offset).map_err(io)? {
                 Message::Record(bytes) => piece_of(&bytes)?,
@@ -235,18 +261,21 @@ impl Pieces {
             };
             match piece {
                 Some(piece) => {
-                    let is_delta = entry.tags_code == Tag::Delta.code();
                     let bytes = if is_delta { &mut read.delta_bytes } else { &mut read.snapshot_bytes };
                     *bytes += u64::from(entry.size);
                     read.ends.push(entry.at + u64::from(entry.size));
                     read.pieces.push(piece);
                 }
-                None => read.lost.push(*offset),
+                None => {
+                    read.lost.push(*offset);
+                    read.is_snapshot_lost |= in_snapshot && !is_delta;
+                }
             }
+            in_snapshot &= entry.tags_code != Tag::End.code();
         }
         let start = start.and_then(|start| entries.get(start)).map(|(_, entry)| entry.at);
         read.start = start.filter(|at| *at < store.end());
-        Ok(read)
+        Ok(())
     }
 
     /// All entries that can be read.

@@ -113,6 +113,47 @@ fn a_note_that_is_lost_to_damage_is_told_and_puts_off_no_snapshot() {
 }
 
 #[test]
+fn damage_in_a_snapshot_takes_nothing_that_the_one_before_and_later_notes_tell() {
+    let mut rig = Rig::new();
+    let body = "x".repeat(100_000);
+    for n in 1..15 {
+        assert_eq!(rig.ask(send(1, &format!("T{n}"), &body)).code(), 0);
+        commit(&mut rig, n);
+        rig.advance(1_001);
+    }
+    let mut rig = rig.kill();
+    let start = rig.broker.state_start().0;
+    assert!(start > 1 << 20, "of several, one in each log file");
+    rig.advance(1_001);
+    let now = rig.now;
+    let file = format!("/store/commitlog/{:020}", start - start % (1 << 20));
+    let log = rig.disk.bytes(Path::new(&file)).unwrap();
+    let records = record::parse_all(&log[(start % (1 << 20)) as usize..]).map_while(Result::ok);
+    let pieces = records.take_while(|record| record.topic == kerolox_store::STATE_TOPIC);
+    let places: Vec<u64> = pieces.map(|record| record.physical_offset as u64 % (1 << 20)).collect();
+    assert!(places.len() > 3, "{places:?}");
+    for place in &places[..places.len() - 1] {
+        let disk = rig.disk.kill();
+        disk.flip(Path::new(&file), place + 90, 2).unwrap();
+        let mut rig = Rig::on(disk, options(), now);
+        assert!(
+            rig.lines
+                .iter()
+                .any(|line| line.contains("damage in the log") || line.contains("cannot be read"))
+        );
+        for _ in 0..2 {
+            assert_eq!(committed(&rig), Some(14), "{:?}", rig.lines);
+            for n in 1..15 {
+                assert!(rig.broker.topics.get(&format!("T{n}")).is_some(), "T{n}: {:?}", rig.lines);
+            }
+            rig.advance(1_001);
+            rig = rig.kill();
+        }
+        assert!(rig.lines.iter().all(|line| !line.contains("passed over")), "written anew: {:?}", rig.lines);
+    }
+}
+
+#[test]
 fn what_was_removed_stays_removed() {
     let mut rig = Rig::new();
     rig.ask(send(1, "T", "x"));
