@@ -223,6 +223,11 @@ impl Sender {
     fn check(&mut self, wire: &mut Wire, is_whole: bool, ending: Ending) -> Result<Found> {
         let mut begin = wire.min_offset(&self.topic, self.queue)?;
         ensure!(begin <= self.begin_max, "I16: the queue begins at {begin}, nothing was to be deleted");
+        // Where it was seen to begin it begins again, if not at once.
+        let deleted = self.seen.iter().take_while(|seen| seen.is_none()).count() as u64;
+        if begin < deleted {
+            begin = self.begin(wire, deleted)?;
+        }
         let known = if is_whole { 0 } else { self.seen.len().saturating_sub(REREAD) };
         let mut found: Vec<Option<u64>> = self.seen.iter().take(known).copied().collect();
         found.resize(found.len().max(usize::try_from(begin)?), None);

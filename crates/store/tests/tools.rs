@@ -316,6 +316,8 @@ fn a_killed_store_has_notes_only() {
     let torn = |n: u64| write(&disk, &path(n / 10), n % 10 * 20, &[0, 0, 0, 0, 0, 0, 3]);
     torn(first);
     assert!(!look(&disk, &world.options).is_damaged());
+    write(&disk, &path(first / 10), first % 10 * 20, &[0, 0, 0, 0, 0, 0, 3, 9, 0, 0, 1]);
+    assert!(!look(&disk, &world.options).is_damaged(), "nor one that looks whole");
     // Nor the whole one behind it, from a sector that came first.
     let sent = world.sent.iter().find(|sent| sent.queue == 0 && sent.offset == first + 1).unwrap();
     let (at, size) = ((sent.end.0 - sent.size).to_be_bytes(), (sent.size as u32).to_be_bytes());

@@ -298,6 +298,13 @@ impl<'a> Queues<'a> {
                     &dir,
                     format!("{text} have no entry yet; the next start makes them"),
                 ),
+                Run { is_late: true, .. } => Finding::note(
+                    Kind::NotDispatched,
+                    &dir,
+                    format!(
+                        "{text} have entries that differ from their records; the next start makes them again"
+                    ),
+                ),
                 Run { is_missing: true, .. } => Finding::damage(
                     Kind::EntryMissing,
                     &dir,
@@ -348,12 +355,8 @@ impl<'a> Queues<'a> {
         let mut stray: Option<(Range<u64>, u64)> = None;
         let mut strays = 0u64;
         // What stands where entries are still to be written was written in part; it is written over.
-        let due: Vec<Range<u64>> = queue
-            .runs
-            .iter()
-            .filter(|run| run.is_missing && run.is_late)
-            .map(|run| run.offsets.clone())
-            .collect();
+        let due: Vec<Range<u64>> =
+            queue.runs.iter().filter(|run| run.is_late).map(|run| run.offsets.clone()).collect();
         let mut empty_at = None;
         let mut hole = None;
         for file in self.layout.queues.get(name).map(Vec::as_slice).unwrap_or_default() {
