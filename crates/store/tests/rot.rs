@@ -26,9 +26,14 @@ fn five(flush: Flush) -> World {
 
 /// The same, behind a first one of so many bytes.
 fn five_after(flush: Flush, len: usize) -> World {
+    flushed(flush, &[len, 900, 900, 900, 900])
+}
+
+/// Messages of so many bytes.
+fn flushed(flush: Flush, lens: &[usize]) -> World {
     let mut world = World::on(MemDisk::new(), unchecked(flush));
-    for len in [len, 900, 900, 900, 900] {
-        world.append("T", 0, len).unwrap();
+    for len in lens {
+        world.append("T", 0, *len).unwrap();
         world.store().commit().unwrap();
         world.pass(1_000);
         world.settle();
@@ -97,6 +102,25 @@ fn a_head_lacks_no_sectors_end_for_its_zeros() {
         start_on(&mut world, disk);
         assert_eq!(offsets(&world), [0, 2, 3, 4], "{head}: {:?}", world.opened);
     }
+}
+
+/// Of the sector that a power cut took, the next record had two bytes, and both are zeros: nothing says that it was
+/// written.
+#[test]
+fn the_zeros_that_a_good_record_begins_with_prove_nothing() {
+    let size = at(&five(Flush::Async), 1) as usize;
+    // The third record lies over one border, in its body.
+    let third = 575;
+    let end = 2 * size + (size - 900 + third) + 2;
+    let mut world = flushed(Flush::Async, &[900 + end.next_multiple_of(512) - end, 900, third, 900, 900]);
+    let border = at(&world, 3) + 2;
+    assert_eq!(border % 512, 0);
+    let disk = world.disk.power_cut(0);
+    damage(&disk, border - 512, &[0; 512]);
+    disk.plant(Path::new(QUEUE), &[0; 200]).unwrap();
+    start_on(&mut world, disk);
+    assert_eq!(world.store().end().0, at(&world, 2), "{:?}", world.opened);
+    assert_eq!(world.opened.damaged, []);
 }
 
 /// A sector of zeros looks like a write that a power cut took. Entries of queue files are those of flushed records, and

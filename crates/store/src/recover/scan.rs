@@ -311,7 +311,17 @@ impl<'a> Cursor<'a> {
             }
             from = end;
         }
-        self.lacks_an_end(from..part.end)
+        Ok(self.lacks_an_end(from..part.end)? || self.lacks_its_last(part.end)?)
+    }
+
+    /// Whether the bytes before a good record are missing up to its first, and of the sector in which it begins nothing of
+    /// it proves that it was written: a size begins with zeros.
+    fn lacks_its_last(&mut self, good: u64) -> io::Result<bool> {
+        let Some(end) = self.segment_end(good - 1) else { return Ok(false) };
+        let base = end - self.log.segment_bytes();
+        let border = (base + (good - base).next_multiple_of(SECTOR)).min(end);
+        let bytes = self.fetch(good - 1, (border - good) as usize + 1)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
     /// Whether the last byte of a sector that ends within a part is zero: as of a sector that was kept from the device,
