@@ -104,6 +104,13 @@ fn a_late_acknowledgement() {
     holds(110, Mode::Async);
 }
 
+/// The index had failed before a stop. The next start gave it what it lacked, and a kill came when of the last record
+/// before the stop one key was written and the other was not: it was taken for complete.
+#[test]
+fn an_index_that_has_some_keys_of_its_last_record() {
+    run(&Options::draw(10125, Mode::Sync)).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// A full disk refused the note that delayed messages were delivered, and a kill came before there was room.
 #[test]
 fn a_note_of_delayed_messages_on_a_full_disk() {

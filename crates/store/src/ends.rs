@@ -15,7 +15,7 @@
 //!     52    20  digest of `checkpoint` after
 //!     72     8  bytes of a log file
 //!     80     8  bytes of a queue file
-//!     88     8  the index has the keys of all records up to this one; -1 = no record has keys
+//!     88     8  an index with a key from here on has all keys that belong to these ends; -1 = no record has keys
 //!     96     4  damaged ranges of the log: count; then per range from 8, to 8
 //!      …     4  topics: count; then per topic name length 2, name, queue count 4;
 //!               per queue id 4, first offset 8, end offset 8
@@ -49,7 +49,8 @@ pub struct Ends {
     pub segment_bytes: u64,
     /// Bytes of a queue file.
     pub queue_file_bytes: u64,
-    /// The last record whose keys the index has.
+    /// An index with a key from here on has all keys up to [`Ends::covers`]: the last record with keys, or the end, where
+    /// it was not certain that all keys of that record are durable.
     pub index_covers: Option<LogOffset>,
     /// Parts of the log that were found damaged.
     pub damaged: Vec<Range<u64>>,

@@ -223,6 +223,12 @@ impl Snapshot {
         checkpoint::mark_stopped(&*self.disk, &self.paths)
     }
 
+    /// The index lacks keys that are in memory, and the last record that it will have on the disk may have only some of
+    /// its own there: it has all when it has one of a record behind this state.
+    pub(crate) fn expect_all_keys(&mut self) {
+        self.ends.index_covers = Some(self.ends.covers);
+    }
+
     /// Digest of the original's checkpoint as this leaves it.
     pub(crate) fn digest(&self) -> Digest {
         Digest::of(self.checkpoint.bytes())

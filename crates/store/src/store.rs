@@ -152,6 +152,9 @@ impl Store {
         if let Some(index) = &self.index {
             snapshot.progress.index_synced = index.synced();
             snapshot.progress.index_written = index.written();
+            if index.pending() > 0 {
+                snapshot.expect_all_keys();
+            }
         }
         if report.foreign || !is_damage_known {
             // From now on the store is ours. And what looks damaged now may look sound to the next start, which need

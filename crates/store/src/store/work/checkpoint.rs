@@ -50,9 +50,13 @@ impl Store {
                 _ => true,
             })?;
         // Of an index that failed nothing is certain: its last job may have ended half done.
-        if let Some(index) = self.index.as_ref().filter(|index| index.failed().is_none()) {
-            snapshot.progress.index_synced = index.synced();
-            snapshot.progress.index_written = index.written();
+        match &self.index {
+            Some(index) if index.failed().is_none() => {
+                snapshot.progress.index_synced = index.synced();
+                snapshot.progress.index_written = index.written();
+            }
+            Some(_) => snapshot.expect_all_keys(),
+            None => {}
         }
         Some(Work::Checkpoint(snapshot))
     }
