@@ -110,7 +110,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, mut options: Options, now: Millis) -> R
     let known = left.ends.as_ref();
     let survey = dirs::survey(disk, &options, &left)?;
     let segments = dirs::arrange(&**disk, &mut options, survey, &mut report.lines)?;
-    match known {
+    match known.filter(|_| left.is_ours()) {
         Some(ends) => options.queue_file_bytes = ends.queue_file_bytes,
         None => dirs::queue_file_bytes(&**disk, &mut options, &mut report.lines)?,
     }

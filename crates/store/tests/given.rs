@@ -235,3 +235,53 @@ fn a_last_log_file_that_was_copied_in_part_is_refused_and_may_be_moved_away() {
         assert_eq!(world.consume("T", 0).len(), t + 1);
     }
 }
+
+#[test]
+fn a_store_that_another_broker_made_anew_has_the_sizes_of_its_files() {
+    // What Kerolox left stays where somebody emptied the rest.
+    let mut old = filled(3);
+    old.stop();
+    let ours = OURS.map(|name| old.disk.bytes(&Path::new("/store").join(name)).unwrap());
+    let mut sizes = harness::options(Flush::Async);
+    (sizes.segment_bytes, sizes.queue_file_bytes) = (32 << 10, 400);
+    let mut world = World::on(MemDisk::new(), sizes);
+    fill(&mut world, 60);
+    world.stop();
+    world.disk = world.disk.kill();
+    for (name, bytes) in OURS.iter().zip(&ours) {
+        world.disk.plant(&Path::new("/store").join(name), bytes).unwrap();
+    }
+    world.open();
+    assert!(world.opened.foreign, "{:?}", world.opened);
+    world.check();
+    let whole = |file: &kerolox_store::disk::DirEntry| file.len == 400;
+    assert!(world.disk.list(Path::new("/store/consumequeue/T/0")).unwrap().iter().all(whole));
+    world.reopen();
+    world.check();
+}
+
+#[test]
+fn what_was_durable_before_another_broker_had_the_store_says_nothing_of_its_log() {
+    let mut old = filled(3);
+    old.stop();
+    let ours = OURS.map(|name| old.disk.bytes(&Path::new("/store").join(name)).unwrap());
+    let mut world = filled(60);
+    let segment = world.options.segment_bytes;
+    world.stop();
+    for (name, bytes) in OURS.iter().zip(&ours) {
+        world.disk.plant(&Path::new("/store").join(name), bytes).unwrap();
+    }
+    // It has deleted old files since, and then it crashed.
+    for n in 0..2 {
+        world.disk.remove(Path::new(&format!("/store/commitlog/{:020}", n * segment))).unwrap();
+    }
+    world.disk.plant(Path::new("/store/abort"), b"").unwrap();
+    world.disk.sync_dir(Path::new("/store/commitlog")).unwrap();
+    world.disk = world.disk.power_cut(1);
+    world.open();
+    assert!(world.opened.foreign, "{:?}", world.opened);
+    let there = world.sent.iter().filter(|sent| sent.end.0 - sent.size >= 2 * segment).count();
+    let found = world.consume("T", 0).len() + world.consume("U", 3).len();
+    assert_eq!(found, there, "{:?}", world.opened);
+    assert!(world.disk.list(Path::new("/store/kerolox.quarantine")).is_err(), "{:?}", world.opened);
+}

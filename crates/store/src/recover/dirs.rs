@@ -139,7 +139,9 @@ pub(super) fn survey(disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Re
 
 /// Bytes of a log file. A store keeps the size it was made with.
 fn segment_bytes(found: &[(u64, PathBuf, u64)], options: &Options, left: &Left) -> Result<u64, OpenError> {
-    let known = left.ends.as_ref().map(|ends| ends.segment_bytes);
+    // Another broker may have made the log anew since, with files of another size.
+    let may_count = |bytes: &u64| left.is_ours() || found.iter().any(|(_, _, len)| len == bytes);
+    let known = left.ends.as_ref().map(|ends| ends.segment_bytes).filter(may_count);
     let first = found.first().filter(|(_, _, len)| *len > 0);
     // A crash may have left the only file shorter.
     let cut = |len: u64| left.aborted && found.len() == 1 && len < SEGMENT_BYTES_MIN;

@@ -68,17 +68,20 @@ impl Left {
         // Entries are written of what is flushed.
         let told = progress.value.as_ref().map(|progress| progress.flushed.0);
         let flushed = told.max(ends.value.as_ref().map(|ends| ends.covers.0));
+        let digest = Digest::of(&bytes);
+        let is_anothers = ends.value.as_ref().is_some_and(|ends| !ends.checkpoints.contains(&digest));
         let progress = progress.value.unwrap_or_default();
         Ok(Left {
             aborted: checkpoint::was_aborted(disk, &options.paths)?,
             knows_boot,
             same_boot: progress.is_same_boot(disk),
-            flushed,
+            // Of a log that another broker carried on, or made anew, it says nothing.
+            flushed: flushed.filter(|_| !is_anothers),
             index_synced: progress.index_synced,
             index_known: progress.index_written.is_some(),
             ends: ends.value,
             checkpoint: checkpoint::Checkpoint::parse(&bytes),
-            digest: Digest::of(&bytes),
+            digest,
         })
     }
 
@@ -92,9 +95,11 @@ impl Left {
         self.ends.as_ref().is_some_and(|ends| ends.checkpoints.contains(&self.digest))
     }
 
-    /// From here on a power cut may have taken names and lengths of files.
+    /// From here on a power cut may have taken names and lengths of files. Of another broker's nobody knows, and nothing
+    /// is put away for it.
     pub(super) fn unsure_from(&self) -> u64 {
-        if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
+        let is_anothers = self.ends.is_some() && !self.is_ours();
+        if self.aborted && !self.same_boot && !is_anothers { self.flushed() } else { u64::MAX }
     }
 }
 
