@@ -262,6 +262,12 @@ fn a_store_that_another_broker_made_anew_has_the_sizes_of_its_files() {
 
 #[test]
 fn what_was_durable_before_another_broker_had_the_store_says_nothing_of_its_log() {
+    another_had_it_since(&OURS);
+    // One that knows nothing of the queues cannot tell whose the log is.
+    another_had_it_since(&OURS[1..]);
+}
+
+fn another_had_it_since(left: &[&str]) {
     let mut old = filled(3);
     old.stop();
     let ours = OURS.map(|name| old.disk.bytes(&Path::new("/store").join(name)).unwrap());
@@ -269,8 +275,13 @@ fn what_was_durable_before_another_broker_had_the_store_says_nothing_of_its_log(
     let segment = world.options.segment_bytes;
     world.stop();
     for (name, bytes) in OURS.iter().zip(&ours) {
-        world.disk.plant(&Path::new("/store").join(name), bytes).unwrap();
+        let path = Path::new("/store").join(name);
+        match left.contains(name) {
+            true => world.disk.plant(&path, bytes).unwrap(),
+            false => world.disk.remove(&path).unwrap(),
+        }
     }
+    world.disk.sync_dir(Path::new("/store")).unwrap();
     // It has deleted old files since, and then it crashed.
     for n in 0..2 {
         world.disk.remove(Path::new(&format!("/store/commitlog/{:020}", n * segment))).unwrap();
