@@ -111,7 +111,8 @@ pub(super) fn survey(disk: &Arc<dyn Disk>, options: &Options, left: &Left) -> Re
         }
         // Where nobody tells what was durable, the log begins where its files do: those before it were deleted. So it does
         // where a file is gone of which a part was durable: no power cut took that.
-        let is_behind = base > unsure_from && unsure_from % segment_bytes == 0 && left.flushed.is_some();
+        let is_behind =
+            base > unsure_from && unsure_from.is_multiple_of(segment_bytes) && left.flushed.is_some();
         let first = if is_behind { unsure_from - unsure_from % segment_bytes } else { base };
         let wanted = next.unwrap_or(first);
         if base != wanted {

@@ -95,11 +95,9 @@ impl Left {
         self.ends.as_ref().is_some_and(|ends| ends.checkpoints.contains(&self.digest))
     }
 
-    /// From here on a power cut may have taken names and lengths of files. Of another broker's nobody knows, and nothing
-    /// is put away for it.
+    /// From here on a power cut may have taken names and lengths of files.
     pub(super) fn unsure_from(&self) -> u64 {
-        let is_anothers = self.ends.is_some() && !self.is_ours();
-        if self.aborted && !self.same_boot && !is_anothers { self.flushed() } else { u64::MAX }
+        if self.aborted && !self.same_boot { self.flushed() } else { u64::MAX }
     }
 }
 
