@@ -76,6 +76,20 @@ fn the_last_message_is_damaged_and_its_place_stays_taken() {
     assert_eq!(world.sent.last().unwrap().offset, 5, "whoever read the damaged one would miss this one");
 }
 
+/// The last record of a queue tells an offset that is a million too large: it is damaged, and the queue is not given up
+/// for it.
+#[test]
+fn a_last_message_from_far_ahead_takes_no_others_with_it() {
+    let mut world = five(Flush::Async);
+    let disk = world.disk.kill();
+    disk.flip(Path::new(LOG), at(&world, 4) + 25, 4).unwrap();
+    start_on(&mut world, disk);
+    assert_eq!(offsets(&world), [0, 1, 2, 3], "{:?}", world.opened);
+    assert_eq!(world.opened.damaged, [at(&world, 4)..world.sent[4].end.0]);
+    world.append("T", 0, 10).unwrap();
+    assert_eq!(world.sent.last().unwrap().offset, 5, "its place stays taken");
+}
+
 /// What a power cut leaves of a write lacks the end of a sector. A flipped bit does not, and what stands behind it was
 /// flushed, although no checkpoint says so.
 #[test]

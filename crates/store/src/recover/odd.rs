@@ -73,7 +73,10 @@ impl Recovery<'_> {
         let next = self.queues.get(slot).map_or(0, |queue| queue.next());
         let is_restart = why == Why::Pair && held.last().is_some_and(|last| last.offset <= next);
         let (old, pair) = held.split_at(if is_restart { held.len() - 2 } else { held.len() });
-        let chain = self.chain(slot, next, old, why == Why::Pair && !is_restart);
+        let mut chain = self.chain(slot, next, old, why == Why::Pair && !is_restart);
+        if why == Why::End && self.is_alone_far_ahead(slot, next, old, &chain) {
+            chain.clear();
+        }
         let behind = match chain.last() {
             Some(last) => last + 1,
             // Of many none is believed: the last may still be, with those that come.
@@ -104,6 +107,19 @@ impl Recovery<'_> {
             chain.drain(..chain.len().saturating_sub(2));
         }
         chain
+    }
+
+    /// Whether the last record of a queue alone says that the queue goes on so far ahead that all before would have to be
+    /// given up for it, and damage does not explain that.
+    fn is_alone_far_ahead(&self, slot: QueueSlot, next: u64, held: &[Placed], chain: &[usize]) -> bool {
+        let Some(queue) = self.queues.get(slot).filter(|queue| queue.alive && queue.min < next) else {
+            return false;
+        };
+        let [only] = chain else { return false };
+        let Some(placed) = held.get(*only) else { return false };
+        let from = queue.last_end().map_or(self.report.from.0, |end| end.0);
+        let missing = placed.offset.saturating_sub(next);
+        missing > FILL_MAX && missing > room(&self.damaged, &(from..placed.entry.at.0), FIXED_BYTES as u64)
     }
 
     fn push(&mut self, slot: QueueSlot, new: Placed) {
