@@ -384,7 +384,11 @@ impl Files {
             Ok(file) if file.len()? == self.file_bytes => return Ok(file),
             // Made by a process that died before it set the length.
             Ok(file) => {
+                let is_empty = file.len()? == 0;
                 file.set_len(self.file_bytes)?;
+                if is_empty {
+                    self.fill_front(&*file, within)?;
+                }
                 return Ok(file);
             }
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
@@ -396,12 +400,14 @@ impl Files {
         self.disk.create_dir_all(&dir)?;
         let file = self.disk.open(&self.path(place, number), Open::Create)?;
         file.set_len(self.file_bytes)?;
-        // The original takes an empty slot for the queue's end, so a queue that begins inside a file is
-        // filled up in front.
-        let blank = QueueEntry::BLANK.encode().repeat(within as usize);
-        file.write_at(&blank, 0)?;
+        self.fill_front(&*file, within)?;
         self.lock().insert((place.slot.0, number), Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The original takes an empty slot for the queue's end, so a queue that begins inside a file is filled up in front.
+    fn fill_front(&self, file: &dyn File, within: u64) -> io::Result<()> {
+        file.write_at(&QueueEntry::BLANK.encode().repeat(within as usize), 0)
     }
 
     fn path(&self, place: Place<'_>, number: u64) -> PathBuf {
