@@ -203,8 +203,12 @@ fn lock(disk: &dyn Disk, common: &Common) -> Result<Option<Box<dyn Send + Sync>>
             common.dir.display(),
             holder(&path)
         ),
-        // Enough rights to read are enough to look.
-        Err(why) if why.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        // Who may read may look. And on a file system that cannot be written no broker is running.
+        Err(why)
+            if matches!(why.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+        {
+            Ok(None)
+        }
         Err(why) => Err(why).context("lock the store"),
     }
 }
