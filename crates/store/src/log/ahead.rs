@@ -7,9 +7,9 @@
 //! **Zeros**, where flushes are waited for: a sync into blocks that were written before is about three times
 //! as fast as into blocks that were only reserved, since the file system need not note that they are in use
 //! now. They are written past the page cache where that is possible, and mostly into the file after the last,
-//! so that no flush has to carry them. They keep a measured distance: what is written at full speed makes flushes
-//! wait that somebody waits for, and a log that stands still needs none. Old files are not renamed for reuse instead: a 4.9 broker does not
-//! compare positions and would take their records for new ones.
+//! so that no flush has to carry them. There they keep step with the log: what is written at full speed makes
+//! flushes wait that somebody waits for. Old files are not renamed for reuse instead: a 4.9 broker does not compare
+//! positions and would take their records for new ones.
 //!
 //! The zeros are written by a job while the log goes on. Neither may touch the other's bytes, so both pass a
 //! gate: the log claims what it is about to write, the job leaves claimed bytes alone.
@@ -37,8 +37,8 @@ pub(super) const AMPLE_FILES: u64 = 4;
 
 /// Up to where there are to be zeros, for a log that has written `used` bytes into its last file, which begins at
 /// `base` and holds `size`. The rest of that file is filled at once, since log and zeros hold each other up there;
-/// the file after it, which is made when a quarter of this one is used, keeps step with what is written. At the border of a
-/// block, since the page cache can be passed from there only.
+/// the file after it, which is made when a quarter of this one is used, keeps step with what is written. At the
+/// border of a block, since the page cache can be passed from there only.
 pub(super) fn goal(base: u64, used: u64, size: u64, ample: bool) -> u64 {
     let goal = if ample { base + size + used.saturating_sub(size / 4) / 2 * 3 } else { base + used + SCARCE };
     goal / BLOCK * BLOCK
@@ -164,6 +164,9 @@ mod tests {
             base + 196 * MIB,
             "no more than needed of scarce room"
         );
+        for ample in [false, true] {
+            assert_eq!(goal(base, 5000, 3 * BLOCK, ample) % BLOCK, 0, "zeros go on from there");
+        }
     }
 
     #[test]
