@@ -206,19 +206,8 @@ impl Moved {
     /// What is appended.
     fn copy(&self) -> Option<(Draft<'_>, QueueSlot, Dispatch<'_>)> {
         let Ok(Entry::Message(record)) = record::parse(&self.bytes) else { return None };
-        let draft = Draft {
-            topic: &self.topic,
-            queue_id: self.queue,
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_ms: record.born_ms,
-            born_host: record.born_host,
-            store_host: record.store_host,
-            reconsume_times: record.reconsume_times,
-            prepared_offset: 0,
-            body: record.body,
-            properties: record.properties,
-        };
+        let draft =
+            Draft { topic: &self.topic, queue_id: self.queue, prepared_offset: 0, ..Draft::from(&record) };
         let dispatch = Dispatch::of(&self.topic, record.sys_flag, record.properties);
         Some((draft, self.slot, dispatch))
     }
