@@ -65,6 +65,21 @@ fn what_goes_before_its_time_is_told_as_an_error() {
     assert_eq!(world.store().take_trimmed(), []);
 }
 
+/// Appends to a queue of `T`, lets a checkpoint remember where queues begin, and starts again where a file is back that
+/// was deleted before.
+fn comes_back(world: &mut World, queue: u32, (file, bytes): (&Path, &[u8])) {
+    world.append("T", queue, 1000).unwrap();
+    world.store().commit().unwrap();
+    for _ in 0..3 {
+        world.pass(120_000);
+        world.settle();
+    }
+    world.store = None;
+    world.disk = world.disk.kill();
+    world.disk.plant(file, bytes).unwrap();
+    world.open();
+}
+
 #[test]
 fn what_a_power_cut_brings_back_of_a_queue_goes_again() {
     let (mut world, slot) = filled();
@@ -76,17 +91,7 @@ fn what_a_power_cut_brings_back_of_a_queue_goes_again() {
     let begin = first(&mut world, slot);
     let per_file = world.options.queue_file_bytes / 20;
     assert!(begin >= 2 * per_file, "the second file is gone as well");
-    // A checkpoint remembers where the queue begins.
-    world.append("T", 0, 1000).unwrap();
-    world.store().commit().unwrap();
-    for _ in 0..3 {
-        world.pass(120_000);
-        world.settle();
-    }
-    world.store = None;
-    world.disk = world.disk.kill();
-    world.disk.plant(oldest, &bytes).unwrap();
-    world.open();
+    comes_back(&mut world, 0, (oldest, &bytes));
     assert!(world.disk.bytes(oldest).is_ok());
     world.settle();
     assert!(world.disk.bytes(oldest).is_err(), "nothing of it counts");
@@ -115,17 +120,7 @@ fn what_a_power_cut_brings_back_of_an_empty_queue_goes_again() {
     }
     let bounds = world.store().bounds(slot);
     assert_eq!(bounds.min, bounds.max, "nothing is left");
-    // A checkpoint remembers that.
-    world.append("T", 1, 1000).unwrap();
-    world.store().commit().unwrap();
-    for _ in 0..3 {
-        world.pass(120_000);
-        world.settle();
-    }
-    world.store = None;
-    world.disk = world.disk.kill();
-    world.disk.plant(oldest, &bytes).unwrap();
-    world.open();
+    comes_back(&mut world, 1, (oldest, &bytes));
     world.settle();
     assert!(world.disk.bytes(oldest).is_err(), "nothing of it counts");
 }
