@@ -42,7 +42,7 @@ macro_rules! hot {
     ($(#[$doc:meta])* $name:ident of $owned:ident { $( $field:ident: $kind:ident = $wire:literal, )* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "the owned header explains the fields")]
         pub struct $name<'a> {
             $( pub $field: kind!(type $kind), )*
         }
